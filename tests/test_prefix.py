@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, MptConfig, MptForCausalLM
 
-from editbench.models import prefix
+from editbench.models import ragged
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
 from editbench.models.prefix import Cut, PrefixCache, by_length, cut_for
@@ -90,7 +90,7 @@ def test_states_in_a_file_give_the_same_logits_as_in_memory(monkeypatch: pytest.
     sequences, rows, positions = sequences_and_places(lm)
     cut = cut_for(lm, [lm.layout.weight_name(1, "down")])
     in_memory = PrefixCache(lm, sequences, cut).logits(range(5), rows, positions)
-    monkeypatch.setattr(prefix, "HOST_BUDGET_BYTES", 0)
+    monkeypatch.setattr(ragged, "HOST_BUDGET_BYTES", 0)
     assert torch.equal(PrefixCache(lm, sequences, cut).logits(range(5), rows, positions), in_memory)
 
 

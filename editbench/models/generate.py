@@ -17,7 +17,6 @@ A character that the expected answer contains stops nothing: where ``U.S.`` is e
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 
 from editbench.models.lm import LM
+from editbench.models.partial import kv_cache_copy
 from editbench.protocol import Protocol
 
 # Largest number of logits that scoring holds at once, so that long answers never cost answer x vocabulary for all rows.
@@ -311,7 +311,7 @@ class _Batch:
         place = torch.tensor(rows, device=self.mask.device)
         mask = torch.cat([self.mask[place], own.to(self.mask.device)], dim=1)
         positions = self.lengths[place, None] + torch.arange(ids.shape[1], device=self.mask.device)
-        logits = self._forward(ids, mask, positions, _rows_of(self.cache, place), 0).logits.float()
+        logits = self._forward(ids, mask, positions, kv_cache_copy(self.cache, place), 0).logits.float()
         losses = logits.logsumexp(dim=-1) - logits.gather(-1, want.to(logits.device)[..., None])[..., 0]
         return losses.tolist(), logits.argmax(dim=-1).tolist()
 
@@ -349,12 +349,3 @@ class _Batch:
         self.cache.batch_select_indices(place)
         self.mask, self.lengths = self.mask[place], self.lengths[place]
         return [kept[n] for n in stay]
-
-
-def _rows_of(cache: Any, rows: torch.Tensor) -> Any:
-    """Return another cache with these rows of ``cache``, which may repeat."""
-    # A flat copy of each layer will do, for layers put new tensors in the place of old ones and write into none.
-    copied = copy.copy(cache)
-    copied.layers = [copy.copy(layer) for layer in cache.layers]
-    copied.batch_select_indices(rows)
-    return copied

@@ -10,20 +10,31 @@ rounding: the sums are the same, in another shape.
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from editbench.models.lm import LM
+from editbench.models.partial import (
+    Stopped,
+    as_block_output,
+    forward_replaced,
+    hidden_of,
+    input_seen,
+    last_mlp_only_at,
+    logits_at,
+    output_seen,
+    replace_input,
+    right_padded,
+    run_until_stopped,
+    skip_blocks,
+)
+from editbench.models.ragged import Ragged
 
-HOST_BUDGET_BYTES = 2 << 30
-DEVICE_SHARE = 0.5
 PADDING_SHARE = 0.12
 # What one more pass costs beside its tokens, in tokens: less padding than this is not worth a pass of its own.
 PASS_TOKENS = {"cpu": 64, "cuda": 4096}
@@ -57,67 +68,6 @@ def cut_for(lm: LM, changed: Sequence[str]) -> Cut:
     return Cut(lowest, all(name.startswith(projection) for name in lowest_names))
 
 
-class _Stop(Exception):
-    """Ends a forward pass once everything wanted from it has been seen."""
-
-
-def _replace_input(value: Tensor) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
-    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if args:
-            return (value, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": value}
-
-    return hook
-
-
-def _hidden_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-    return hidden
-
-
-@contextmanager
-def _forward_replaced(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    own = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
-
-
-@contextmanager
-def logits_at(lm: LM, rows: Tensor, positions: Tensor) -> Iterator[None]:
-    """Within the context, the output head sees only the states at (rows, positions): logits are [1, n, vocabulary]."""
-
-    def select(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (args[0][rows.to(args[0].device), positions.to(args[0].device)].unsqueeze(0),)
-
-    hook = lm.model.get_output_embeddings().register_forward_pre_hook(select)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _store(rows: int, width: int, like: Tensor) -> Tensor:
-    """Return room for [rows, width]: on the device, else in (pinned) host memory, else in an unnamed file."""
-    size = rows * width * like.element_size()
-    if like.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(like.device)
-        if size < DEVICE_SHARE * free:
-            return torch.empty(rows, width, dtype=like.dtype, device=like.device)
-    if size <= HOST_BUDGET_BYTES:
-        return torch.empty(rows, width, dtype=like.dtype, pin_memory=like.device.type == "cuda")
-    with tempfile.TemporaryDirectory(prefix="editbench-prefix-") as folder:
-        # the mapping outlives the file's name, so the space is given back when the tensor goes, even after a kill
-        return torch.from_file(str(Path(folder) / "states"), shared=True, size=rows * width, dtype=like.dtype).view(
-            rows, width
-        )
-
-
 class PrefixCache:
     """The constants of a set of token sequences under a :class:`Cut`.
 
@@ -142,9 +92,7 @@ class PrefixCache:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.lm, self.sequences, self.cut = lm, [list(s) for s in sequences], cut
-        self.lengths = torch.tensor([len(s) for s in self.sequences])
-        self.starts = torch.cumsum(self.lengths, 0) - self.lengths
-        self._states: dict[str, Tensor] = {}
+        self._states: dict[str, Ragged] = {}
         self._as_tuple = False
         if cut.block is not None and self.sequences:
             self._as_tuple = self._blocks_return_tuples()
@@ -153,19 +101,17 @@ class PrefixCache:
     @property
     def nbytes(self) -> int:
         """Bytes of all kept states."""
-        return sum(state.numel() * state.element_size() for state in self._states.values())
+        return sum(state.nbytes for state in self._states.values())
 
     @torch.no_grad()
     def _fill(self, token_budget: int, progress: Callable[[float], None] | None) -> None:
-        batches = by_length(self.lengths.tolist(), token_budget, pass_tokens(self.lm.device))
+        lengths = [len(ids) for ids in self.sequences]
+        batches = by_length(lengths, token_budget, pass_tokens(self.lm.device))
         for number, batch in enumerate(batches):
-            captured = self._capture(batch)
-            for name, value in captured.items():
+            for name, value in self._capture(batch).items():
                 if name not in self._states:
-                    self._states[name] = _store(int(self.lengths.sum()), value.shape[-1], value)
-                for row, sequence in enumerate(batch):
-                    start, length = int(self.starts[sequence]), int(self.lengths[sequence])
-                    self._states[name][start : start + length] = value[row, :length].to(self._states[name].device)
+                    self._states[name] = Ragged(lengths, value.shape[-1], value)
+                self._states[name].put(batch, value)
             if progress is not None:
                 progress((number + 1) / len(batches))
 
@@ -173,18 +119,17 @@ class PrefixCache:
         """Run up to the cut; return ``rest`` [batch, tokens, hidden] and, at a projection, ``key`` [.., mlp]."""
         if self.cut.at_projection:
             captured = self._capture_projection(batch)
-            if self._states or self._adds_up(batch[:1], captured["rest"][:1, : int(self.lengths[batch[0]])]):
+            if self._states or self._adds_up(batch[:1], captured["rest"][:1, : len(self.sequences[batch[0]])]):
                 return captured
             self.cut = Cut(self.cut.block)  # a norm after the projection: the block must be run as a whole
         seen: dict[str, Tensor] = {}
 
-        def stop(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen["rest"] = _hidden_argument(args, kwargs)
-            raise _Stop
+        def stop(hidden: Tensor) -> None:
+            seen["rest"] = hidden
+            raise Stopped
 
         with ExitStack() as stack:
-            hook = self._block().register_forward_pre_hook(stop, with_kwargs=True)
-            stack.callback(hook.remove)
+            input_seen(stack, self._block(), stop)
             self._run(batch)
         return seen
 
@@ -193,19 +138,14 @@ class PrefixCache:
         """Whether the model's blocks return (hidden, …) rather than the hidden states alone."""
         seen: list[bool] = []
 
-        def at_block(module: Any, args: Any, output: Any) -> None:
+        def at_block(output: Any) -> None:
             seen.append(isinstance(output, tuple))
-            raise _Stop
+            raise Stopped
 
-        hook = self.lm.layout.block(self.lm.model, 0).register_forward_hook(at_block)
-        try:
-            self._run([int(self.lengths.argmin())])
-        finally:
-            hook.remove()
+        with ExitStack() as stack:
+            output_seen(stack, self.lm.layout.block(self.lm.model, 0), at_block)
+            self._run([min(range(len(self.sequences)), key=lambda i: len(self.sequences[i]))])
         return seen[0]
-
-    def _as_block_output(self, hidden: Tensor) -> Any:
-        return (hidden,) if self._as_tuple else hidden
 
     def _block(self) -> torch.nn.Module:
         assert self.cut.block is not None
@@ -225,13 +165,13 @@ class PrefixCache:
             seen["projected"] = output.reshape(len(batch), -1, output.shape[-1])
             return torch.zeros_like(output) if silence else output
 
-        def at_block(module: Any, args: Any, output: Any) -> None:
-            seen["rest"] = output[0] if isinstance(output, tuple) else output
-            raise _Stop
+        def at_block(output: Any) -> None:
+            seen["rest"] = hidden_of(output)
+            raise Stopped
 
         with ExitStack() as stack:
             stack.callback(self._projection().register_forward_hook(at_projection).remove)
-            stack.callback(self._block().register_forward_hook(at_block).remove)
+            output_seen(stack, self._block(), at_block)
             self._run(batch)
         if silence:
             del seen["projected"]
@@ -245,28 +185,14 @@ class PrefixCache:
         tolerance = 8 * torch.finfo(rest.dtype).eps * size  # element by element: residual streams have huge outliers
         return bool(((parts[0] + parts[1] - parts[2]).abs() <= tolerance).all())
 
-    def _run(self, batch: Sequence[int]) -> None:
-        try:
-            self.lm.model(input_ids=self._ids(batch), use_cache=False)
-        except _Stop:
-            return
-        raise RuntimeError("the forward pass never reached the block where the prefix ends")
-
     def _ids(self, batch: Sequence[int]) -> Tensor:
-        """Right-padded ids [batch, tokens]; causal attention never looks at the padding, so no mask is needed."""
-        longest = max(len(self.sequences[i]) for i in batch)
-        rows = [self.sequences[i] + [self.sequences[i][-1]] * (longest - len(self.sequences[i])) for i in batch]
-        return torch.tensor(rows, device=self.lm.device)
+        return right_padded(self.lm, [self.sequences[i] for i in batch])
 
-    def _gather(self, name: str, batch: Sequence[int]) -> Tensor:
-        """Return the kept states of a batch, right-padded, on the block's device: [batch, tokens, width]."""
-        chosen = torch.as_tensor(batch)
-        lengths = self.lengths[chosen]
-        steps = torch.arange(int(lengths.max()))
-        index = self.starts[chosen, None] + torch.minimum(steps[None, :], lengths[:, None] - 1)
-        state = self._states[name]
-        rows = state[index.to(state.device)]
-        return rows.to(next(self._block().parameters()).device, non_blocking=True)
+    def _run(self, batch: Sequence[int]) -> None:
+        run_until_stopped(self.lm, input_ids=self._ids(batch), use_cache=False)
+
+    def _take(self, name: str, batch: Sequence[int]) -> Tensor:
+        return self._states[name].take(batch, next(self._block().parameters()).device)
 
     def logits(
         self, batch: Sequence[int], rows: Tensor, positions: Tensor, weights: Mapping[str, Tensor] | None = None
@@ -287,7 +213,7 @@ class PrefixCache:
         with ExitStack() as stack:
             if self.cut.block is not None:
                 self._skip_prefix(stack, batch)
-            self._last_mlp_only_at(stack, rows, positions)
+            last_mlp_only_at(stack, self.lm, rows, positions)
             stack.enter_context(logits_at(self.lm, rows, positions))
             output = torch.func.functional_call(
                 self.lm.model, weights, (), {"input_ids": self._ids(batch), "use_cache": False}
@@ -297,36 +223,17 @@ class PrefixCache:
 
     def _skip_prefix(self, stack: ExitStack, batch: Sequence[int]) -> None:
         assert self.cut.block is not None
-        rest = self._gather("rest", batch)
-        for lower in range(self.cut.block):
-            block = self.lm.layout.block(self.lm.model, lower)
-            stack.enter_context(_forward_replaced(block, self._pass_on))
+        rest = self._take("rest", batch)
+        skip_blocks(stack, self.lm, self.cut.block, self._as_tuple)
         if not self.cut.at_projection:
-            hook = self._block().register_forward_pre_hook(_replace_input(rest), with_kwargs=True)
-            stack.callback(hook.remove)
+            replace_input(stack, self._block(), rest)
             return
-        key, projection = self._gather("key", batch), self._projection()
-        stack.enter_context(
-            _forward_replaced(self._block(), lambda *args, **kwargs: self._as_block_output(rest + projection(key)))
-        )
+        key, projection = self._take("key", batch), self._projection()
 
-    def _last_mlp_only_at(self, stack: ExitStack, rows: Tensor, positions: Tensor) -> None:
-        """Let the last block's MLP see only the tokens whose logits are wanted: nothing reads the others."""
-        layout = self.lm.layout
-        if not layout.mlp:
-            return
-        mlp = self.lm.model.get_submodule(f"{layout.block_path(layout.n_blocks - 1)}.{layout.mlp}")
-        forward = mlp.forward
-        place = torch.unique(torch.stack([rows, positions]), dim=1)  # a token wanted twice must count once
+        def block(*args: Any, **kwargs: Any) -> Any:
+            return as_block_output(rest + projection(key), self._as_tuple)
 
-        def at_place(hidden: Tensor, *more: Tensor) -> Tensor:  # BLOOM's and MPT's add the residual themselves
-            index = tuple(place.to(hidden.device))
-            return torch.zeros_like(hidden).index_put(index, forward(hidden[index], *(part[index] for part in more)))
-
-        stack.enter_context(_forward_replaced(mlp, at_place))
-
-    def _pass_on(self, *args: Any, **kwargs: Any) -> Any:
-        return self._as_block_output(_hidden_argument(args, kwargs))
+        stack.enter_context(forward_replaced(self._block(), block))
 
 
 def pass_tokens(device: torch.device) -> int:
