@@ -1,0 +1,76 @@
+"""Mean and variance of a stream of rows, merged exactly chunk by chunk (Chan, Golub and LeVeque, 1983); regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Running:
+    """What is known of the rows seen so far, column by column. Kept in float64, so that millions of rows may pass.
+
+    Attributes
+    ----------
+    count: number of rows.
+    mean: [width], float64.
+    m2: [width], float64: sum over rows of the squared difference from the mean.
+    """
+
+    count: int
+    mean: Tensor
+    m2: Tensor
+
+    @classmethod
+    def of(cls, *parts: Tensor) -> Running:
+        """Return the statistics, in two passes, of rows given as parts side by side: [n, width of the part], n > 0."""
+        rows = torch.cat(parts, 1).double()
+        mean = rows.mean(0)
+        return cls(len(rows), mean, (rows - mean).square().sum(0))
+
+    def merged(self, before: Running | None) -> Running:
+        """Return the statistics of these rows and of those ``before`` (None: there were none), on this device."""
+        if before is None:
+            return self
+        before = before.to(self.mean.device)
+        count = before.count + self.count
+        step = self.mean - before.mean
+        mean = before.mean + step * (self.count / count)
+        return Running(count, mean, before.m2 + self.m2 + step.square() * (before.count * self.count / count))
+
+    @property
+    def std(self) -> Tensor:
+        """The sample standard deviation (n − 1), [width]; 0 after a single row."""
+        return (self.m2 / max(self.count - 1, 1)).sqrt()
+
+    def normalised(self, *parts: Tensor, eps: float) -> tuple[Tensor, ...]:
+        """Return (rows − mean) / (std + eps), float64, in the parts given. A column that never varied becomes 0."""
+        rows = (torch.cat(parts, 1).double() - self.mean) / (self.std + eps)
+        return rows.split_with_sizes([part.shape[1] for part in parts], 1)
+
+    def to(self, device: torch.device | str) -> Running:
+        """Return the same statistics on another device."""
+        return Running(self.count, self.mean.to(device), self.m2.to(device))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the statistics as tensors for a checkpoint: ``count``, ``mean`` and ``m2``."""
+        return {"count": torch.tensor(self.count), "mean": self.mean, "m2": self.m2}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> Running:
+        """Take back what :meth:`state` returned."""
+        return cls(int(state["count"]), state["mean"], state["m2"])
+
+
+def ridge_regression(H: Tensor, V: Tensor, ridge: float) -> Tensor:
+    """Return (HᵀH + ridge·I)⁻¹ HᵀV, [d_in, d_out], for H [n, d_in] and V [n, d_out], through the smaller system.
+
+    With fewer rows than columns this is Hᵀ (HHᵀ + ridge·I)⁻¹ V. Both matrices are positive definite.
+    """
+    wide = H.shape[0] < H.shape[1]
+    gram = H @ H.T if wide else H.T @ H
+    gram.diagonal().add_(ridge)
+    factor = torch.linalg.cholesky(gram)
+    return H.T @ torch.cholesky_solve(V, factor) if wide else torch.cholesky_solve(H.T @ V, factor)
