@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,14 +55,20 @@ class Running:
         """Return the same statistics on another device."""
         return Running(self.count, self.mean.to(device), self.m2.to(device))
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the statistics as tensors for a checkpoint: ``count``, ``mean`` and ``m2``."""
-        return {"count": torch.tensor(self.count), "mean": self.mean, "m2": self.m2}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> Running:
-        """Take back what :meth:`state` returned."""
-        return cls(int(state["count"]), state["mean"], state["m2"])
+def to_state(statistics: Mapping[str, Running]) -> dict[str, Tensor]:
+    """Return named statistics as the tensors of a checkpoint: ``<name>.count``, ``<name>.mean``, ``<name>.m2``."""
+    state: dict[str, Tensor] = {}
+    for name, running in statistics.items():
+        parts = {"count": torch.tensor(running.count), "mean": running.mean, "m2": running.m2}
+        state |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+    return state
+
+
+def from_state(state: Mapping[str, Tensor]) -> dict[str, Running]:
+    """Take back what :func:`to_state` returned."""
+    names = [key.removesuffix(".count") for key in state if key.endswith(".count")]
+    return {n: Running(int(state[f"{n}.count"]), state[f"{n}.mean"], state[f"{n}.m2"]) for n in names}
 
 
 def ridge_regression(H: Tensor, V: Tensor, ridge: float) -> Tensor:

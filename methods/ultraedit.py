@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
@@ -96,9 +96,10 @@ class UltraEdit(Method):
             self.weight_names(lm)
         except UserError as error:
             return str(error)
-        if layout.gate == layout.up and set(h.gate) != set(h.up):
-            return f"gate and up are one matrix, {layout.up}, in this model: name the same blocks for both"
-        return None
+        half = layout.gate == layout.up and set(h.gate) != set(h.up)
+        return (
+            f"gate and up are one matrix, {layout.up}, in this model: name the same blocks for both" if half else None
+        )
 
     def weight_names(self, lm: LM) -> list[str]:
         """Return the full names of the weights to edit, each once. Raises ``UserError`` naming what the model has."""
@@ -119,8 +120,7 @@ class UltraEdit(Method):
             return WeightEdit({})
         deltas, updated = {}, {}
         for number, name in enumerate(names):
-            device = lm.parameter(name).device
-            h, g = (part[name][kept].to(device) for part in (found.inputs, found.gradients))
+            h, g = (part[name][kept].to(lm.parameter(name).device) for part in (found.inputs, found.gradients))
             updated[name] = Running.of(h, g).merged(self.statistics.get(name))
             deltas[name] = self._delta(lm, h, g, updated[name])
             self.progress(0.7 + 0.3 * (number + 1) / len(names), f"projection {number + 1}/{len(names)}")
@@ -131,10 +131,8 @@ class UltraEdit(Method):
         """Return which rows belong to requests that are finite everywhere, [n]; the others become failures."""
         import torch
 
-        rows = torch.ones(len(found.owners), dtype=torch.bool)
-        for part in (*found.inputs.values(), *found.gradients.values()):
-            rows &= torch.isfinite(part).all(1)
-        lost = found.owners[~rows]
+        everything = (*found.inputs.values(), *found.gradients.values())
+        lost = found.owners[~torch.stack([part.isfinite().all(1) for part in everything]).all(0)]
         for number in sorted(set(lost.tolist())):
             self.failures[requests[number].id] = "its hidden states or gradients are not finite"
         return ~torch.isin(found.owners, lost)
@@ -151,18 +149,16 @@ class UltraEdit(Method):
         return step if lm.layout.conv1d else step.T.contiguous()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the running statistics: ``<weight name>.count``, ``.mean`` and ``.m2``."""
-        return {f"{name}.{key}": t for name, running in self.statistics.items() for key, t in running.state().items()}
+        """Return the running statistics of every weight: its count, mean and m2."""
+        from ._running import to_state
+
+        return to_state(self.statistics)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take the running statistics back."""
-        from ._running import Running
+        from ._running import from_state
 
-        parts: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in state.items():
-            name, _, part = key.rpartition(".")
-            parts.setdefault(name, {})[part] = tensor
-        self.statistics = {name: Running.from_state(part) for name, part in parts.items()}
+        self.statistics = from_state(state)
 
 
 @dataclass
@@ -193,40 +189,38 @@ def read_signals(lm: LM, names: Sequence[str], requests: Sequence[Request], repo
     from ._training import PIECE_TOKENS, samples
 
     data = samples(lm, requests, "target-tokens")
-    cache = PrefixCache(lm, [sample.ids for sample in data], Cut(None))
+    cache = PrefixCache(lm, [sample.ids for sample in data], Cut(None))  # one pass: there is nothing to keep
     pieces = by_length([len(sample.ids) for sample in data], PIECE_TOKENS, pass_tokens(lm.device))
     read = []
     for done, piece in enumerate(pieces, 1):
         read.append(_read_piece(cache, names, data, piece))
         report(done / len(pieces))
-    return Signals(
-        torch.cat([part.owners for part in read]),
-        {name: torch.cat([part.inputs[name] for part in read]) for name in names},
-        {name: torch.cat([part.gradients[name] for part in read]) for name in names},
-    )
+    inputs = {name: torch.cat([part.inputs[name] for part in read]) for name in names}
+    gradients = {name: torch.cat([part.gradients[name] for part in read]) for name in names}
+    return Signals(torch.cat([part.owners for part in read]), inputs, gradients)
 
 
 def _read_piece(cache: PrefixCache, names: Sequence[str], data: Sequence[Sample], piece: Sequence[int]) -> Signals:
     """Run one piece forward and backward; return what its answer tokens show."""
     import torch
-    import torch.nn.functional as F
 
     chosen = [data[number] for number in piece]
     counts = torch.tensor([len(sample.labels) for sample in chosen])
     rows = torch.arange(len(piece)).repeat_interleave(counts)
     positions = torch.tensor([position for sample in chosen for position in sample.positions])
     labels = torch.tensor([label for sample in chosen for label in sample.labels])
-    longest = max(len(sample.ids) for sample in chosen)
-    with torch.enable_grad(), _tapped(cache.lm, names, rows * longest + positions) as taps:
+    places = rows * max(len(sample.ids) for sample in chosen) + positions
+    with torch.enable_grad(), _tapped(cache.lm, names, places) as taps:
         logits = cache.logits(piece, rows, positions)
-        each = F.cross_entropy(logits, labels.to(logits.device), reduction="none")
-        loss = (each / counts[rows].to(each.device)).sum()
-        gradients = torch.autograd.grad(loss, [tap.probe for tap in taps])
-    inputs = {name: tap.input for name, tap in zip(names, taps, strict=True)}
-    outputs = {name: gradient.float().cpu() for name, gradient in zip(names, gradients, strict=True)}
+        each = torch.nn.functional.cross_entropy(logits, labels.to(logits.device), reduction="none")
+        loss = each @ (1 / counts[rows]).to(each.device)
+        gradients = torch.autograd.grad(loss, [tap.probe for tap in taps.values()])
+    inputs = {name: tap.input for name, tap in taps.items()}
+    outputs = {name: gradient.float().cpu() for name, gradient in zip(taps, gradients, strict=True)}
     return Signals(torch.tensor(piece)[rows], inputs, outputs)
 
 
+@dataclass
 class _Tap:
     """A forward hook that reads a projection's input and adds a probe of zeros to its output, to get the gradient.
 
@@ -234,10 +228,9 @@ class _Tap:
     be given these tokens only.
     """
 
-    def __init__(self, places: Tensor) -> None:
-        self.places = places
-        self.input: Tensor
-        self.probe: Tensor
+    places: Tensor
+    input: Tensor = field(init=False)
+    probe: Tensor = field(init=False)
 
     def __call__(self, module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         import torch
@@ -252,12 +245,11 @@ class _Tap:
 
 
 @contextmanager
-def _tapped(lm: LM, names: Sequence[str], places: Tensor) -> Iterator[list[_Tap]]:
+def _tapped(lm: LM, names: Sequence[str], places: Tensor) -> Iterator[dict[str, _Tap]]:
     """Within the context, every projection of ``names`` has a tap; afterwards none has, whatever happened."""
+    taps = {name: _Tap(places) for name in names}
     with ExitStack() as stack:
-        taps = []
-        for name in names:
-            taps.append(_Tap(places))
+        for name, tap in taps.items():
             module = lm.model.get_submodule(name.removesuffix(".weight"))
-            stack.callback(module.register_forward_hook(taps[-1]).remove)
+            stack.callback(module.register_forward_hook(tap).remove)
         yield taps
