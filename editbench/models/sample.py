@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from editbench.errors import Diverged, UserError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Rows that have ended leave once they are this share of the batch: leaving copies the cache of all that stay.
 _LEAVE_SHARE = 1 / 8
+# Tokens of one block in which the vocabulary is searched.
+_BLOCK = 256
 # How a sequence of `self_text` begins; part of its cache key.
 _START_RULE = "frame and an ordinary token, uniform"
 
@@ -89,20 +92,38 @@ def _limit(lm: LM) -> int:
 def _choose(logits: Tensor, draws: Tensor, top_k: int | None) -> list[int]:
     """Return one token per row by inverting the cumulative distribution.
 
-    ``logits`` are [rows, vocabulary], ``draws`` [rows] numbers in [0, 1). The sums are float64, so that the tail of a
-    large vocabulary keeps its share. Raises :class:`Diverged` if a logit is not finite.
+    ``logits`` are [rows, vocabulary], ``draws`` [rows] float64 numbers in [0, 1). The vocabulary is searched in two
+    levels, blocks and then the tokens of one block: running sums over all of it would cost as much as the model.
+    Raises :class:`Diverged` if a logit is not finite.
     """
     ids: Tensor | None = None
     logits = logits.float()
     if top_k is not None:
         logits, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
-    sums = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)  # [rows, vocabulary or top_k]
-    total = sums[:, -1:]
-    if not bool(total.isfinite().all()):
+    shares = logits.softmax(dim=-1)
+    shares = F.pad(shares, (0, -shares.shape[-1] % _BLOCK)).view(len(shares), -1, _BLOCK)
+    blocks = shares.sum(dim=-1)  # [rows, blocks]
+    if not bool(blocks.isfinite().all()):
         raise Diverged("the model's logits are not finite numbers, so nothing can be sampled from it")
-    place = torch.searchsorted(sums, draws.to(sums.device)[:, None] * total, right=True).clamp(max=sums.shape[-1] - 1)
-    chosen: list[int] = (place if ids is None else ids.gather(-1, place))[:, 0].tolist()
+    block, rest = _invert(blocks, draws.to(blocks.device))
+    within, _ = _invert(shares[torch.arange(len(shares), device=shares.device), block], rest)
+    place = block * _BLOCK + within
+    chosen: list[int] = (place if ids is None else ids.gather(-1, place[:, None])[:, 0]).tolist()
     return chosen
+
+
+def _invert(shares: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place in each row of ``shares`` [rows, n] where a draw from [0, 1) falls, and where within it.
+
+    The second is again in [0, 1], and uniform if the draw is. A place with no share is never returned.
+    """
+    sums = shares.double().cumsum(dim=-1)
+    total = sums[:, -1:]
+    target = torch.minimum(draws[:, None] * total, total.nextafter(torch.zeros_like(total)))
+    place = torch.searchsorted(sums, target, right=True)
+    share = shares.double().gather(-1, place)
+    rest = (target - (sums.gather(-1, place) - share)) / share
+    return place[:, 0], rest[:, 0].clamp(0, 1)
 
 
 class _Batch:
