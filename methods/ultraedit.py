@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._training import Sample
 
 ROLES: tuple[Role, ...] = ("gate", "up", "down")
-# Where GPT-J's published projections lie, the widest choice of `down`, which every architecture has: 18 to 26 of 28.
+# GPT-J's published choice of `down`, which every architecture has: blocks 18 to 26 of 28.
 FIRST, LAST, OF = 18, 26, 28
 
 
@@ -96,10 +96,9 @@ class UltraEdit(Method):
             self.weight_names(lm)
         except UserError as error:
             return str(error)
-        half = layout.gate == layout.up and set(h.gate) != set(h.up)
-        return (
-            f"gate and up are one matrix, {layout.up}, in this model: name the same blocks for both" if half else None
-        )
+        if layout.gate == layout.up and set(h.gate) != set(h.up):
+            return f"gate and up are one matrix, {layout.up}, in this model: name the same blocks for both"
+        return None
 
     def weight_names(self, lm: LM) -> list[str]:
         """Return the full names of the weights to edit, each once. Raises ``UserError`` naming what the model has."""
