@@ -212,6 +212,7 @@ class Method(ABC):
     regimes: ``batch`` if it takes all requests at once, ``sequential`` if in chunks on top of each other; or both.
     independent: whether requests do not influence each other, so that editing them one at a time gives the same edit.
     learns: whether it is meant to make the target likelier; only a control says False.
+    tiny: hyper-parameters for the tiny random models of the laws, where the method's own make no sense there.
 
     The first line of the class docstring is what ``editbench list`` shows.
     """
@@ -221,6 +222,7 @@ class Method(ABC):
     regimes: ClassVar[frozenset[Regime]] = frozenset({"batch"})
     independent: ClassVar[bool] = False
     learns: ClassVar[bool] = True
+    tiny: ClassVar[Mapping[str, Any]] = {}
 
     class Hparams(Hparams):
         """No hyper-parameters, unless the method declares some."""

@@ -103,26 +103,31 @@ def check_method(
     Parameters
     ----------
     method: a registered name, ``./file.py:Class``, or the class itself.
-    overrides: hyper-parameters that replace the method's own for tiny models.
+    overrides: hyper-parameters that replace the method's own, and those it declares as ``tiny``.
     kinds: architectures from ``editbench.testing.tiny.TINY_KINDS``.
     laws: which claims of ``LAWS`` to try; None: all.
     """
     from editbench.registry import load_method
 
     method_class = load_method(method) if isinstance(method, str) else method
-    return [_try(claim, LAWS[claim], method_class, overrides or {}, kind) for kind in kinds for claim in laws or LAWS]
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache(Path(folder))
+        tried = [(claim, _trial(method_class, overrides or {}, kind, cache)) for kind in kinds for claim in laws or LAWS]
+        return [_try(claim, LAWS[claim], trial) for claim, trial in tried]
 
 
-def _try(claim: str, law: Law, method_class: type[Method], overrides: Mapping[str, Any], kind: str) -> LawResult:
+def _trial(method_class: type[Method], overrides: Mapping[str, Any], kind: str, cache: Cache) -> Trial:
+    return Trial(method_class, {**method_class.tiny, **overrides}, kind, tiny_lm(kind), tuple(tiny_requests(N_REQUESTS)), cache)
+
+
+def _try(claim: str, law: Law, trial: Trial) -> LawResult:
+    kind = trial.kind
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            trial = Trial(
-                method_class, overrides, kind, tiny_lm(kind), tuple(tiny_requests(N_REQUESTS)), Cache(Path(folder))
-            )
-            reason = trial.new().supports(trial.lm)
-            if reason is not None:
-                return LawResult(claim, kind, True, f"not tried: {reason}")
-            law(trial)
+        settings = trial.method_class.settings(trial.lm.shape, trial.overrides)
+        reason = trial.method_class(settings.values).supports(trial.lm)
+        if reason is not None:
+            return LawResult(claim, kind, True, f"not tried: {reason}")
+        law(trial)
     except Broken as broken:
         return LawResult(claim, kind, False, str(broken))
     except Exception as error:
@@ -324,7 +329,5 @@ def print_fingerprint(address: str, kind: str, overrides: Mapping[str, Any]) -> 
         module, _, name = address.partition(":")
         method_class = getattr(importlib.import_module(module), name)
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(
-            method_class, overrides, kind, tiny_lm(kind), tuple(tiny_requests(N_REQUESTS)), Cache(Path(folder))
-        )
+        trial = _trial(method_class, overrides, kind, Cache(Path(folder)))
         sys.stdout.write(fingerprint(trial, trial.edit()) + "\n")

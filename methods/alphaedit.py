@@ -1,0 +1,58 @@
+"""AlphaEdit: facts are written only where general text has no keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import PositiveFloat
+
+from ._locate_then_edit import LayersHparams, WithPastKeys
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AlphaEdit(WithPastKeys):
+    """Insert facts block by block in the null space of general text's keys (AlphaEdit).
+
+    ΔWᵀ = (P(KKᵀ + K_pK_pᵀ) + L2·I)⁻¹ P K Rᵀ, P the projection on the directions in which C is nearly nought (Fang et
+    al., 2025, arXiv:2410.02355, eq. 14 and its public code). Solved in a basis U of that space, P = UUᵀ, where the
+    same system is symmetric positive definite: ΔWᵀ = U(Uᵀ(KKᵀ + K_pK_pᵀ)U + L2·I)⁻¹ Uᵀ K Rᵀ.
+    """
+
+    name = "alphaedit"
+    cite = "arXiv:2410.02355"
+    tiny = {**WithPastKeys.tiny, "threshold": 0.2}
+
+    class Hparams(LayersHparams):
+        """See :class:`ValueHparams` and :class:`LayersHparams`.
+
+        Attributes
+        ----------
+        threshold: directions in which C is smaller than this are free to write in.
+        ridge: L2, the weight of ‖ΔW‖².
+        """
+
+        threshold: PositiveFloat = 2.0e-2
+        ridge: PositiveFloat = 1.0
+
+    def ready(self) -> None:
+        """Find every block's null space. Raises ``UserError`` if there is none."""
+        from ._solves import null_space
+
+        h = self.hparams
+        self.bases = {
+            layer: null_space(moment, layer, h.threshold, h.corpus_tokens) for layer, moment in self.moments.items()
+        }
+
+    def solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
+        """Return R Kᵀ U(Uᵀ(KKᵀ + K_pK_pᵀ)U + L2·I)⁻¹Uᵀ."""
+        import torch
+
+        from ._solves import Factor, least_change
+
+        basis = self.bases[layer]
+        known = self.hparams.ridge * torch.eye(basis.shape[1], dtype=basis.dtype)
+        if layer in self.past:
+            known += basis.T @ self.past[layer] @ basis
+        return least_change(Factor(known), basis.T @ keys, residuals) @ basis.T

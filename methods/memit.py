@@ -1,0 +1,65 @@
+"""MEMIT: many facts at once, spread over several blocks by regularised least squares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PositiveFloat
+
+from ._locate_then_edit import LayersHparams, WithPastKeys
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editbench.models.lm import ModelShape
+
+# The weight of C published for Llama-3-8B, GPT-J and others (15,000), per number in their keys (14,336 and 16,384).
+WEIGHT_PER_DIMENSION = 1.0
+
+
+class Memit(WithPastKeys):
+    """Insert many facts at once, spread over several blocks by least squares (MEMIT).
+
+    ΔW = R Kᵀ(λC + K_pK_pᵀ + KKᵀ)⁻¹ block by block (Meng et al., 2023, arXiv:2210.07229, eq. 14). Past keys K_p matter
+    in the sequential regime only.
+    """
+
+    name = "memit"
+    cite = "arXiv:2210.07229"
+    tiny = {**WithPastKeys.tiny, "moment_weight": 1.0}
+
+    class Hparams(LayersHparams):
+        """See :class:`ValueHparams` and :class:`LayersHparams`.
+
+        Attributes
+        ----------
+        moment_weight: λ, how much the keys of general text weigh against one request's.
+        past_keys: whether earlier chunks' keys are kept where they are.
+        """
+
+        moment_weight: PositiveFloat
+        past_keys: bool = True
+
+    @classmethod
+    def heuristics(cls, shape: ModelShape) -> dict[str, Any]:
+        """Scale λ with the width of the keys, since kᵀC⁻¹k is about that width."""
+        return {**super().heuristics(shape), "moment_weight": WEIGHT_PER_DIMENSION * shape.mlp}
+
+    def ready(self) -> None:
+        """Factor λC."""
+        from ._solves import factor_of_moment
+
+        h = self.hparams
+        self.factors = {
+            layer: factor_of_moment(h.moment_weight * moment, layer, h.corpus_tokens)
+            for layer, moment in self.moments.items()
+        }
+
+    def solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
+        """Return R Kᵀ(λC + K_pK_pᵀ + KKᵀ)⁻¹."""
+        from ._solves import Factor, least_change
+
+        factor = self.factors[layer]
+        if self.hparams.past_keys and layer in self.past:
+            factor = Factor(self.hparams.moment_weight * self.moments[layer] + self.past[layer])
+        return least_change(factor, keys, residuals)

@@ -1,0 +1,81 @@
+"""ROME: one fact, one rank-one change of one mid-layer MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from ._locate_then_edit import LocateThenEdit, OneLayerHparams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editbench.models.lm import LM
+
+    from ._prompts import Case
+
+
+class Rome(LocateThenEdit):
+    """Insert each fact as a rank-one change of one mid-layer MLP (ROME; R-ROME by default), one after another.
+
+    ΔW = (z - W k) uᵀ / (uᵀ k) with u = C⁻¹ k̄ (Meng et al., 2022, arXiv:2202.05262, eq. 2). k̄ is the key averaged over
+    contexts. R-ROME (Gupta et al., 2024, arXiv:2403.07175) takes it for k as well; the original public code takes the
+    bare prompt's key there, which makes single edits that disable the model.
+    """
+
+    name = "rome"
+    cite = "arXiv:2202.05262"
+    at_projection = True
+
+    class Hparams(OneLayerHparams):
+        """See :class:`ValueHparams` and :class:`OneLayerHparams`.
+
+        Attributes
+        ----------
+        variant: ``r-rome``, or ``original`` for the first public code's mixture of two keys.
+        """
+
+        variant: Literal["r-rome", "original"] = "r-rome"
+
+    def ready(self) -> None:
+        """Factor C."""
+        from ._solves import factor_of_moment
+
+        layer = self.hparams.layer
+        self.factor = factor_of_moment(self.moments[layer], layer, self.hparams.corpus_tokens)
+
+    def write(self, lm: LM, cases: Sequence[Case]) -> dict[str, Tensor]:
+        """Write the cases one after another, each on the model that the last one left."""
+        from ._insertion import Draft
+
+        name = lm.layout.weight_name(self.hparams.layer, "down")
+        with Draft(lm) as draft:
+            for number, case in enumerate(cases):
+                values = self.values(lm, [case])
+                if values.usable:
+                    for delta in self.insert(lm, [case], values.z).values():
+                        draft.add(name, delta)
+                self.progress((number + 1) / len(cases), f"request {number + 1:,}/{len(cases):,}")
+        return draft.deltas
+
+    def insert(self, lm: LM, cases: Sequence[Case], z: Tensor) -> dict[str, Tensor]:
+        """Return the rank-one changes that map each case's key to its value; they add up."""
+        from editbench.models.residual import ResidualStream
+
+        from ._insertion import Draft, as_parameter
+
+        layer = self.hparams.layer
+        projection = lm.model.get_submodule(lm.layout.mlp_out_path(layer))
+        with Draft(lm) as draft:
+            for case, value in zip(cases, z, strict=True):
+                keys = ResidualStream(lm, case.heads()).keys(layer)
+                mean = self.mean_keys(keys, len(keys))[:, 0]
+                key = mean if self.hparams.variant == "r-rome" else keys[0].double()
+                now = projection(key.to(value)[None].to(projection.weight.dtype))[0]
+                delta = self._rank_one(mean, key, (value - now).double())
+                draft.add(lm.layout.weight_name(layer, "down"), as_parameter(lm, delta))
+        return draft.deltas
+
+    def _rank_one(self, mean: Tensor, key: Tensor, residual: Tensor) -> Tensor:
+        direction = self.factor.solve(mean[:, None])[:, 0]
+        return residual[:, None] * (direction / (direction @ key))
