@@ -145,15 +145,14 @@ class LocateThenEdit(Method):
 
     def supports(self, lm: LM) -> str | None:
         """Refuse a block the model has not, and models that do more than add the MLP's output to the rest."""
-        from editbench.models.prefix import Cut, PrefixCache
+        from editbench.models.residual import mlp_output_is_added
 
         try:
             for layer in self.places:
                 lm.layout.weight_name(layer, "down")
         except UserError as error:
             return str(error)
-        probe = PrefixCache(lm, [lm.text.prompt("The capital of France is")], Cut(self.places[-1], at_projection=True))
-        if not probe.cut.at_projection:
+        if not mlp_output_is_added(lm, self.places[-1]):
             return "this model does more to an MLP's output than add it to the residual stream (a norm behind it)"
         return None
 

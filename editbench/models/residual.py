@@ -134,3 +134,20 @@ class ResidualStream:
 
     def _after_block(self, stack: ExitStack, layer: int, stop: Callable[[Tensor], None]) -> None:
         output_seen(stack, self.lm.layout.block(self.lm.model, layer), lambda output: stop(hidden_of(output)))
+
+
+def mlp_output_is_added(lm: LM, layer: int) -> bool:
+    """Whether a block adds its MLP output projection's output to the rest and does nothing else with it.
+
+    Tried on a short text; False for models that normalise it first (Gemma 2 and 3).
+    """
+    stream = ResidualStream(lm, [lm.text.prompt("The capital of France is")])
+    whole, projected = stream.outputs(layer), stream.projected(layer)
+    module = lm.model.get_submodule(lm.layout.mlp_out_path(layer))
+    hook = module.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
+    try:
+        rest = stream.outputs(layer)
+    finally:
+        hook.remove()
+    tolerance = 1e-3 * projected.norm() + 8 * torch.finfo(lm.model.dtype).eps * whole.norm()
+    return bool((whole - rest - projected).norm() <= tolerance)
