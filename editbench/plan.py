@@ -65,6 +65,7 @@ class RunSpec:
     protocol, probes: how, and how much, the model is questioned.
     dtype: of the weights.
     source_hash: of the method's source.
+    suite_regime: what the suite's other methods run in, unless they too have their own; runs of one table share it.
     """
 
     suite: str
@@ -84,6 +85,7 @@ class RunSpec:
     dtype: DType = "float32"
     source_hash: str = ""
     dataset_hash: str = ""
+    suite_regime: str = "batch"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -152,6 +154,7 @@ def make_plan(suite: Suite, options: RunOptions | None = None) -> Plan:
         for model in suite.models
         for seed in suite.seeds
         for method in suite.methods
+        if method.cap is None or method.cap.scale >= suite.measured[0]
     ]
     return Plan(suite, tuple(runs))
 
@@ -166,7 +169,9 @@ def _refuse_twins(suite: Suite) -> None:
 def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: DType) -> RunSpec:
     with suite.at(f"methods/{method.label or method.method}"):
         source = method_source(method.method)
-    chunk = suite.regime.sequential if isinstance(suite.regime, Sequential) else None
+    regime = method.regime or suite.regime
+    chunk = regime.sequential if isinstance(regime, Sequential) else None
+    most = method.cap.scale if method.cap else suite.scales[-1]
     return RunSpec(
         suite=suite.name,
         model=model.name,
@@ -175,10 +180,11 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         label=method.shown,
         hparams=method.hparams,
         seed=seed,
-        scales=tuple(suite.measured),
+        scales=tuple(scale for scale in suite.measured if scale <= most),
         stream=tuple(suite.scales),
         regime="batch" if chunk is None else "sequential",
         chunk=chunk,
+        suite_regime=str(suite.regime),
         dataset=suite.dataset,
         protocol=suite.protocol,
         probes=suite.probes,
@@ -221,13 +227,13 @@ def _check_method(suite: Suite, spec: MethodSpec) -> None:
     place = f"methods/{spec.label or spec.method}"
     with suite.at(place):
         method = load_method(spec.method)
-    regime = "sequential" if isinstance(suite.regime, Sequential) else "batch"
+    regime = "sequential" if isinstance(spec.regime or suite.regime, Sequential) else "batch"
     with suite.at(place):
         if regime not in method.regimes:
             raise UserError(
                 f"The method {spec.shown} does not work in the {regime} regime.",
                 f"It knows: {', '.join(sorted(method.regimes))}.",
-                "Leave it out with --methods, or change the suite's regime.",
+                "Leave it out with --methods, or change its regime.",
             )
     _check_hparams(suite, spec, method, place)
 

@@ -208,6 +208,7 @@ def manifest(
         "scales": list(run.scales),
         "regime": run.regime,
         "chunk": run.chunk,
+        "suite_regime": run.suite_regime,
         "cells": {str(scale): run.cell_id(scale) for scale in run.scales},
         "method": _method(run, settings),
         "model": _model(run, lm),

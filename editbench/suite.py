@@ -46,12 +46,34 @@ class ModelSpec(_Strict):
     revision: str | None = None
 
 
+class Sequential(_Strict):
+    """Requests come in chunks of this many, each edited on top of the last."""
+
+    sequential: PositiveInt
+
+    def __str__(self) -> str:
+        return f"sequential {self.sequential}"
+
+
+class Cap(_Strict):
+    """A method goes no further than this many requests, and why."""
+
+    scale: PositiveInt
+    why: str = Field(min_length=1)
+
+
 class MethodSpec(_Strict):
-    """A method to compare: its registered name or ``./file.py:Class``, a label, and what differs from its defaults."""
+    """A method to compare: its registered name or ``./file.py:Class``, a label, and what differs from its defaults.
+
+    ``regime``: its own, where the suite compares several; its label should say so.
+    ``cap``: a scale above which it is not run, where its cost makes more hopeless, and the reason; shown in reports.
+    """
 
     method: str
     label: str = ""
     hparams: dict[str, Any] = Field(default_factory=dict)
+    regime: Literal["batch"] | Sequential | None = None
+    cap: Cap | None = None
 
     @property
     def shown(self) -> str:
@@ -71,12 +93,6 @@ class Probes(_Strict):
     neighbour: NonNegativeInt | None = None
     locality: NonNegativeInt | None = None
     budget: PositiveInt | None = None
-
-
-class Sequential(_Strict):
-    """Requests come in chunks of this many, each edited on top of the last."""
-
-    sequential: PositiveInt
 
 
 def _named(key: str) -> BeforeValidator:

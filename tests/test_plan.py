@@ -200,3 +200,16 @@ def test_planning_imports_neither_torch_nor_transformers(tmp_path: Path) -> None
 def test_options_name_the_dtype_in_every_run(tmp_path: Path) -> None:
     plan, _ = small_plan(tmp_path, RunOptions(dtype="bfloat16"))
     assert {run.dtype for run in plan.runs} == {"bfloat16"}
+
+
+def test_a_method_may_have_its_own_regime_and_a_cap(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    first, *others = suite.model_dump()["methods"]
+    own = {**first, "label": "in-chunks", "regime": {"sequential": 2}, "cap": {"scale": suite.scales[0], "why": "it is slow"}}
+    plan = make_plan(Suite.model_validate({**suite.model_dump(), "methods": [first, own, *others]}))
+    batch, chunked = (next(r for r in plan.runs if r.label == label) for label in (suite.methods[0].shown, "in-chunks"))
+    assert (batch.regime, batch.chunk, batch.scales) == ("batch", None, tuple(suite.scales))
+    assert (chunked.regime, chunked.chunk, chunked.scales) == ("sequential", 2, tuple(suite.scales[:1]))
+    assert batch.suite_regime == chunked.suite_regime == "batch"
+    beyond = plan.suite.with_options(scales=[suite.scales[0] + 1])
+    assert "in-chunks" not in [run.label for run in make_plan(beyond).runs]

@@ -148,7 +148,7 @@ def _conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
         "protocol": manifest["protocol_hash"],
         "dataset": f"{manifest['dataset']['name']} {manifest['dataset']['hash'][:12]}",
         "probes": json.dumps(manifest["probes"], sort_keys=True),
-        "regime": f"{manifest['regime']} {manifest.get('chunk') or ''}".strip(),
+        "regime": manifest.get("suite_regime") or f"{manifest['regime']} {manifest.get('chunk') or ''}".strip(),
         "dtype": manifest["model"]["dtype"],
     }
 
@@ -194,6 +194,7 @@ def build(runs: Sequence[RunResult], about: About, plan: Plan | None = None) -> 
     if not chosen:
         raise UserError(f"There are no results of {about.suite} here.", hint=f"editbench run --suite {about.suite}")
     refuse_mixing(chosen)
+    notes += _about_caps(plan)
     grouped: dict[tuple[str, str], list[RunResult]] = {}
     for run in chosen:
         grouped.setdefault(key_of(run)[:2], []).append(run)
@@ -207,6 +208,13 @@ def build(runs: Sequence[RunResult], about: About, plan: Plan | None = None) -> 
         rows=tuple(sorted(rows, key=lambda row: _rank(row, about.metrics[0]))),
         notes=(*_about_intervals(rows), *notes),
     )
+
+
+def _about_caps(plan: Plan | None) -> list[str]:
+    methods = [] if plan is None else plan.suite.methods
+    largest = 0 if plan is None else plan.suite.measured[-1]
+    capped = [(spec.shown, spec.cap) for spec in methods if spec.cap is not None and spec.cap.scale < largest]
+    return [f"{shown} goes no further than {cap.scale:,}: {cap.why}" for shown, cap in capped]
 
 
 def _rank(row: Row, main: str) -> tuple[Any, ...]:
