@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 _LEAVE_SHARE = 1 / 8
 # Tokens of one block in which the vocabulary is searched.
 _BLOCK = 256
-# How a sequence of `self_text` begins; part of its cache key.
+# How a sequence of `self_text` begins; part of its cache key. On SmolLM2-135M, layer 9, 20,000 tokens, the mean of
+# kᵀC⁻¹k / d over keys k of Wikipedia is 1.11 with C from Wikipedia; 1.37 with C from text begun like this; 1.36 begun
+# with the token that separated documents in training, which no tokeniser names; 1.44 begun with an empty prompt; and
+# 1.63 begun like this but drawn among the 50 likeliest tokens.
 _START_RULE = "frame and an ordinary token, uniform"
 
 _Choose = Callable[[Tensor, Tensor], list[int]]
@@ -41,7 +44,7 @@ def sample(
     *,
     top_k: int | None = None,
     temperature: float = 1.0,
-    rows: int = 64,
+    rows: int = 128,
     progress: Callable[[float], None] | None = None,
 ) -> list[list[int]]:
     """Continue each start with tokens drawn from the model; return start and continuation as token ids.
@@ -53,7 +56,7 @@ def sample(
     rng: a generator on the CPU; ``len(starts) * new_tokens`` numbers are taken from it, whatever is drawn.
     top_k: draw among the most likely tokens only; None: among all.
     temperature: divides the logits; above 0.
-    rows: how many sequences are computed at once.
+    rows: how many sequences are computed at once; memory for keys and values grows with it.
     progress: called with the share done.
 
     The same seed gives the same ids on one machine with the same ``rows``. Raises ``ValueError`` for an empty start,
