@@ -8,7 +8,7 @@ checkpoint, and ends with the same bits.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -99,9 +99,10 @@ class Job:
     prepare_s: float | None = None
     unedited: dict[int, list[Outcome]] = field(default_factory=dict)
 
-    def new_method(self) -> Method:
+    def new_method(self, report: Callable[[float, str], None]) -> Method:
         """Return a prepared instance; the first preparation is the one that is timed, later ones find it cached."""
         method = self.method_class(self.settings.values)
+        method.progress = report
         with timed(self.lm.device) as watch:
             method.prepare(self.lm, self.cache)
         self.prepare_s = watch.seconds if self.prepare_s is None else self.prepare_s
@@ -226,7 +227,7 @@ class Runner:
         try:
             self._ask_unedited(job, scales)
             self.progress.stage("preparing")
-            stream = Stream(job.lm, job.new_method())
+            stream = Stream(job.lm, job.new_method(self._report_preparing))
             position = checkpoint_position(path)
             if position is not None and position <= left[0]:
                 stream.resume(path)
@@ -262,6 +263,9 @@ class Runner:
 
     def _report_unedited(self, share: float) -> None:
         self.progress.update(0.0, f"asking the unedited model: {share:.0%}")
+
+    def _report_preparing(self, share: float, note: str) -> None:
+        self.progress.update(0.0, f"preparing: {note}, {share:.0%}")
 
     def _examination(self, job: Job, scale: int) -> Examination:
         run = job.run

@@ -70,7 +70,7 @@ def _enough(texts: Iterable[list[int]], source: str, tokens: int) -> list[list[i
             return trimmed(found, tokens)
     raise UserError(
         f"{source} holds {have} tokens of text for this model; {tokens} were asked for.",
-        hint=f"Set moment_tokens: {have} or less, or name a longer text.",
+        hint=f"Set corpus_tokens: {have} or less, or name a longer text.",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveFloat
 
@@ -22,7 +23,7 @@ class AlphaEdit(WithPastKeys):
 
     name = "alphaedit"
     cite = "arXiv:2410.02355"
-    tiny = {**WithPastKeys.tiny, "threshold": 0.2}
+    tiny: ClassVar[Mapping[str, Any]] = {**WithPastKeys.tiny, "threshold": 0.2}
 
     class Hparams(LayersHparams):
         """See :class:`ValueHparams` and :class:`LayersHparams`.

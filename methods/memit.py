@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveFloat
 
@@ -26,7 +27,7 @@ class Memit(WithPastKeys):
 
     name = "memit"
     cite = "arXiv:2210.07229"
-    tiny = {**WithPastKeys.tiny, "moment_weight": 1.0}
+    tiny: ClassVar[Mapping[str, Any]] = {**WithPastKeys.tiny, "moment_weight": 1.0}
 
     class Hparams(LayersHparams):
         """See :class:`ValueHparams` and :class:`LayersHparams`.

@@ -156,6 +156,19 @@ def test_runs_made_under_other_conditions_than_the_plans_are_left_out_and_named(
     assert "left out: half, seed 0: other dtype" in found.notes
 
 
+def test_methods_with_their_own_regime_stand_in_one_table_and_caps_are_said(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    first, second = suite.model_dump()["methods"]
+    own = {**second, "regime": {"sequential": 2}, "cap": {"scale": suite.scales[0], "why": "it takes an hour"}}
+    dataset, store = load_dataset(suite.dataset), Store(tmp_path / "results")
+    plan = bind(make_plan(type(suite).model_validate({**suite.model_dump(), "methods": [first, own]})), dataset)
+    for run in plan.runs:
+        write_run(store, run, dataset)
+    found = board(plan, store)
+    assert {(row.method, row.scale) for row in found.rows} == {("none", 1), ("none", 4), ("local", 1)}
+    assert any(note == f"local goes no further than {suite.scales[0]}: it takes an hour" for note in found.notes)
+
+
 def test_nothing_to_show_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="editbench run --suite small"):
         build([], ABOUT)

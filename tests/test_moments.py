@@ -217,7 +217,7 @@ def test_a_file_with_too_little_text_is_an_error_that_names_the_numbers(tmp_path
     with pytest.raises(UserError, match="5000 were asked for") as caught:
         second_moments(lm, [1], source, 5000, cache)
     have = int(caught.value.given.split(" holds ")[1].split()[0])
-    assert f"moment_tokens: {have} or less" in caught.value.hint
+    assert f"corpus_tokens: {have} or less" in caught.value.hint
     assert sum(map(len, corpus(lm, source, have, cache))) == have
 
 

@@ -205,7 +205,8 @@ def test_options_name_the_dtype_in_every_run(tmp_path: Path) -> None:
 def test_a_method_may_have_its_own_regime_and_a_cap(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
     first, *others = suite.model_dump()["methods"]
-    own = {**first, "label": "in-chunks", "regime": {"sequential": 2}, "cap": {"scale": suite.scales[0], "why": "it is slow"}}
+    cap = {"scale": suite.scales[0], "why": "it is slow"}
+    own = {**first, "label": "in-chunks", "regime": {"sequential": 2}, "cap": cap}
     plan = make_plan(Suite.model_validate({**suite.model_dump(), "methods": [first, own, *others]}))
     batch, chunked = (next(r for r in plan.runs if r.label == label) for label in (suite.methods[0].shown, "in-chunks"))
     assert (batch.regime, batch.chunk, batch.scales) == ("batch", None, tuple(suite.scales))

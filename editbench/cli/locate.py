@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option("--dataset", default="facts", show_default=True, help="Where the facts come from: name, file, hub id.")
 @click.option("--data-path", metavar="PATH", help="The file to read, for datasets that cannot be shipped.")
-@click.option("--requests", type=click.IntRange(min=1), default=50, show_default=True, help="Facts to try.")
+@click.option("--requests", type=click.IntRange(min=1), default=200, show_default=True, help="Facts to try.")
 @click.option("--draws", type=click.IntRange(min=1), default=4, show_default=True, help="Noise draws per fact.")
 @click.option("--noise", type=click.FloatRange(min=0), default=3.0, show_default=True, help="In standard deviations.")
 @click.option("--window", type=click.IntRange(min=1), help="Blocks restored together; default: about a fifth of all.")

@@ -112,12 +112,16 @@ def check_method(
     method_class = load_method(method) if isinstance(method, str) else method
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache(Path(folder))
-        tried = [(claim, _trial(method_class, overrides or {}, kind, cache)) for kind in kinds for claim in laws or LAWS]
+        tried = [
+            (claim, _trial(method_class, overrides or {}, kind, cache)) for kind in kinds for claim in laws or LAWS
+        ]
         return [_try(claim, LAWS[claim], trial) for claim, trial in tried]
 
 
 def _trial(method_class: type[Method], overrides: Mapping[str, Any], kind: str, cache: Cache) -> Trial:
-    return Trial(method_class, {**method_class.tiny, **overrides}, kind, tiny_lm(kind), tuple(tiny_requests(N_REQUESTS)), cache)
+    return Trial(
+        method_class, {**method_class.tiny, **overrides}, kind, tiny_lm(kind), tuple(tiny_requests(N_REQUESTS)), cache
+    )
 
 
 def _try(claim: str, law: Law, trial: Trial) -> LawResult:

@@ -1,0 +1,190 @@
+"""Try settings of methods on requests that no suite edits, and print one line of a Markdown table for each.
+
+    python benchmarks/try_settings.py GRID.yaml --dataset counterfact --path counterfact.json [--requests 50] [--skip 0]
+
+The grid is a list of ``{method: memit, mode: single, hparams: {...}}``; a list in place of a hyper-parameter's value
+(two lists for ``layers``) stands for each of its elements. ``mode`` is ``single`` (each request alone in a clean
+model; value vectors of the locate-then-edit methods are found for all of them at once, which changes nothing),
+``batch`` (all in one edit) or ``sequential`` with ``chunk``. docs/settings.md holds what came out.
+
+ES, PS, NS: share of edit prompts and rephrases on which the new target is likelier than the true one, and of
+neighbours on which it is not; exact: greedy generation equals the target; starts: it begins with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+
+from editbench.cache import Cache
+from editbench.datasets import DatasetSpec, load_dataset, ordered
+from editbench.measure import Examination
+from editbench.method import Method, WeightEdit
+from editbench.metrics.generation import exact_match, starts_with
+from editbench.metrics.success import new_is_likelier, true_is_likelier
+from editbench.models.load import load_lm
+from editbench.protocol import Protocol
+from editbench.registry import load_method
+from editbench.requests import EDIT, NEIGHBOUR, REPHRASE, Request
+from editbench.seeds import torch_generator
+from editbench.stream import Stream
+from editbench.suite import Probes
+
+SEED = 7
+PROBES = Probes(rephrase=1, neighbour=1, locality=0)
+# Hyper-parameters that leave the value vectors as they are, so that trials that differ only in them share those.
+_NOT_OF_VALUES = ("key_mean", "corpus", "restraint", "rect_share")
+COLUMNS = ("exact", "starts", "gen.", "ES", "PS", "NS")
+
+
+def trials(grid: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Spell out every list among the hyper-parameters."""
+    for entry in grid:
+        choices = {}
+        for key, value in entry.get("hparams", {}).items():
+            many = isinstance(value, list) and (
+                key not in ("layers", "gate", "up", "down") or isinstance(value[0], list)
+            )
+            choices[key] = value if many else [value]
+        for values in itertools.product(*choices.values()):
+            yield {"mode": "batch", **entry, "hparams": dict(zip(choices, values, strict=True))}
+
+
+class Bench:
+    """A model, its requests, and the way to try one method's settings on them."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.lm = load_lm(arguments.model, dtype=arguments.dtype)
+        self.protocol = Protocol(eos=not arguments.no_eos, max_new_tokens=16)
+        self.lm.text = type(self.lm.text)(self.lm.text.tokenizer, self.protocol.eos, self.lm.text.more_eos)
+        spec = DatasetSpec(name=arguments.dataset, path=arguments.path, on_fault="drop")
+        everything = load_dataset(spec)
+        wanted = [r for r in ordered(everything, len(everything.requests), SEED) if _has_all(r)]
+        self.requests = wanted[arguments.skip : arguments.skip + arguments.requests]
+        self.cache = Cache()
+        self._values: dict[str, Any] = {}
+
+    def ask(self, requests: list[Request]) -> pd.DataFrame:
+        """Question the model about requests it has been given, and return the records."""
+        exam = Examination(requests, len(requests), PROBES, self.protocol, SEED)
+        nothing = [None] * len(exam.compared.questions)
+        return pd.DataFrame([asdict(record) for batch in exam.records(self.lm, _Silent(nothing)) for record in batch])
+
+    def try_one(self, trial: dict[str, Any]) -> tuple[pd.DataFrame, float, float, int]:
+        """Return records, seconds of editing, mean Frobenius norm of ΔW, and how many requests failed."""
+        method_class = load_method(trial["method"])
+        method = method_class(method_class.settings(self.lm.shape, trial["hparams"]).values)
+        method.prepare(self.lm, self.cache)
+        if trial["mode"] == "single":
+            return self._single(method)
+        chunk = trial.get("chunk") or len(self.requests)
+        stream = Stream(self.lm, method)
+        for start in range(0, len(self.requests), chunk):
+            stream.write(self.requests[start : start + chunk], torch_generator(SEED, "try", start))
+        found, norm = self.ask(self.requests), stream.facts()["delta_norm"]
+        stream.take_out()
+        return found, stream.edit_s, norm, len(stream.failures)
+
+    def _single(self, method: Method) -> tuple[pd.DataFrame, float, float, int]:
+        frames, norms = [], []
+        start, asking = time.perf_counter(), 0.0
+        for request, edit in zip(self.requests, self._edits(method), strict=True):
+            applied = edit.apply(self.lm)
+            norms.append(sum(float(delta.norm()) ** 2 for delta in edit.deltas.values()) ** 0.5)
+            before = time.perf_counter()
+            frames.append(self.ask([request]))
+            asking += time.perf_counter() - before
+            applied.revert()
+        seconds = time.perf_counter() - start - asking
+        return pd.concat(frames), seconds, sum(norms) / len(norms), len(method.failures)
+
+    def _edits(self, method: Any) -> Iterator[WeightEdit]:
+        """Yield the edit of each request alone; value vectors are found together and kept between trials."""
+        if not hasattr(method, "values"):
+            yield from (method.edit(self.lm, [r], torch_generator(SEED, "try", r.id)) for r in self.requests)
+            return
+        from editbench_methods._locate_then_edit import ValueHparams
+        from editbench_methods._prompts import cases
+
+        found, method.failures = cases(
+            self.lm, self.requests, method.contexts(self.lm, torch_generator(SEED, "try", 0))
+        )
+        h = {
+            key: getattr(method.hparams, key) for key in ValueHparams.model_fields if not key.startswith(_NOT_OF_VALUES)
+        }
+        key = repr((method.places[-1], method.at_projection, sorted(h.items())))
+        if key not in self._values:
+            self._values[key] = method.values(self.lm, found)
+        values, by_id = self._values[key], {case.request.id: number for number, case in enumerate(found)}
+        for request in self.requests:
+            number = by_id.get(request.id)
+            if number is None or number not in values.usable:
+                yield WeightEdit({})
+                continue
+            deltas = method.insert(self.lm, [found[number]], values.z[number : number + 1])
+            if hasattr(method, "past"):
+                method.past = {}
+            yield WeightEdit(method.restrained(self.lm, deltas))
+
+
+class _Silent(list):  # type: ignore[type-arg]
+    """Stands for what the unedited model said, where nobody compares with it."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return argparse.Namespace(generated="")
+
+
+def _has_all(request: Request) -> bool:
+    kinds = {probe.kind for probe in request.probes}
+    return bool(request.target_true) and {REPHRASE, NEIGHBOUR} <= kinds
+
+
+def figures(frame: pd.DataFrame) -> dict[str, float]:
+    """Return the means that the table shows."""
+    edit, rephrase, neighbour = (frame[frame["kind"] == kind] for kind in (EDIT, REPHRASE, NEIGHBOUR))
+    columns = exact_match(edit), starts_with(edit), exact_match(rephrase)
+    pairs = new_is_likelier(edit), new_is_likelier(rephrase), true_is_likelier(neighbour)
+    return dict(zip(COLUMNS, (float(column.mean()) for column in (*columns, *pairs)), strict=True))
+
+
+def main() -> None:
+    """Try every entry of the grid and print its line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", type=Path)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dataset", default="facts")
+    parser.add_argument("--path")
+    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--no-eos", action="store_true", help="targets do not end with the end-of-text token")
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    print(f"| method | mode | settings | s per request | {' | '.join(COLUMNS)} | ‖ΔW‖ |")
+    print("|---|---|---|---|" + "---|" * (len(COLUMNS) + 1), flush=True)
+    for trial in trials(yaml.safe_load(arguments.grid.read_text(encoding="utf-8"))):
+        try:
+            frame, seconds, norm, failed = bench.try_one(trial)
+        except Exception as error:
+            print(f"{trial}: {error}", file=sys.stderr, flush=True)
+            continue
+        settings = ", ".join(f"{key} {value}" for key, value in trial["hparams"].items()) or "defaults"
+        settings += f"; {failed} failed" if failed else ""
+        shown = " | ".join(f"{value:.2f}" for value in figures(frame).values())
+        each = seconds / len(bench.requests)
+        print(f"| {trial['method']} | {trial['mode']} | {settings} | {each:.2f} | {shown} | {norm:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()
