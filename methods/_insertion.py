@@ -68,7 +68,7 @@ def pruned(name: str, delta: Tensor, weight: Tensor, state: dict[str, Tensor]) -
     if keys[0] not in state:
         top = torch.linalg.matrix_norm(weight.float(), 2)
         state.update(zip(keys, (torch.zeros_like(delta), torch.zeros_like(delta), top), strict=True))
-    plain, inside, top = (state[key] for key in keys)
+    plain, inside, top = (state[key].to(delta.device) for key in keys)
     plain = plain + delta
     left, s, right = torch.linalg.svd(plain, full_matrices=False)
     s = torch.where(s > top, s.log() - top.log() + top, s)

@@ -161,7 +161,8 @@ class LocateThenEdit(Method):
         from ._moments import second_moments
 
         h = self.hparams
-        self.moments = second_moments(lm, self.places, h.corpus, h.corpus_tokens, cache, self.progress)
+        found = second_moments(lm, self.places, h.corpus, h.corpus_tokens, cache, self.progress)
+        self.moments = {layer: moment.to(lm.device) for layer, moment in found.items()}
         self.ready()
 
     def ready(self) -> None:
@@ -293,7 +294,7 @@ class WithPastKeys(BlockByBlock):
     def inserted(self, layer: int, keys: Tensor) -> None:
         """Add the keys to those of the past."""
         now = keys @ keys.T
-        self.past[layer] = self.past[layer] + now if layer in self.past else now
+        self.past[layer] = now + self.past[layer].to(now.device) if layer in self.past else now
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return also K_p K_pᵀ of every block."""

@@ -53,7 +53,7 @@ class AlphaEdit(WithPastKeys):
         from ._solves import Factor, least_change
 
         basis = self.bases[layer]
-        known = self.hparams.ridge * torch.eye(basis.shape[1], dtype=basis.dtype)
+        known = self.hparams.ridge * torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device)
         if layer in self.past:
-            known += basis.T @ self.past[layer] @ basis
+            known += basis.T @ self.past[layer].to(basis.device) @ basis
         return least_change(Factor(known), basis.T @ keys, residuals) @ basis.T

@@ -62,5 +62,6 @@ class Memit(WithPastKeys):
 
         factor = self.factors[layer]
         if self.hparams.past_keys and layer in self.past:
-            factor = Factor(self.hparams.moment_weight * self.moments[layer] + self.past[layer])
+            moment = self.moments[layer]
+            factor = Factor(self.hparams.moment_weight * moment + self.past[layer].to(moment.device))
         return least_change(factor, keys, residuals)

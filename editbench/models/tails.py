@@ -61,7 +61,7 @@ class Piece:
         place = torch.tensor(rows, device=self.ids.device)
         self.numbers = [self.numbers[row] for row in rows]
         self.ids, self.mask, self.positions = self.ids[place], self.mask[place], self.positions[place]
-        self.block_output = self.block_output[place]
+        self.block_output = self.block_output[place.to(self.block_output.device)]
         if self.past is not None:
             self.past = kv_cache_copy(self.past, place)
 
