@@ -97,6 +97,7 @@ class Bench:
 
     def _single(self, method: Method) -> tuple[pd.DataFrame, float, float, int]:
         frames, norms = [], []
+        self.reused_s = 0.0  # what value vectors of an earlier trial would have taken here
         start, asking = time.perf_counter(), 0.0
         for request, edit in zip(self.requests, self._edits(method), strict=True):
             applied = edit.apply(self.lm)
@@ -105,13 +106,15 @@ class Bench:
             frames.append(self.ask([request]))
             asking += time.perf_counter() - before
             applied.revert()
-        seconds = time.perf_counter() - start - asking
+        seconds = time.perf_counter() - start - asking + self.reused_s
         return pd.concat(frames), seconds, sum(norms) / len(norms), len(method.failures)
 
     def _edits(self, method: Any) -> Iterator[WeightEdit]:
         """Yield the edit of each request alone; value vectors are found together and kept between trials."""
         if not hasattr(method, "values"):
-            yield from (method.edit(self.lm, [r], torch_generator(SEED, "try", r.id)) for r in self.requests)
+            for request in self.requests:
+                method.load_state_dict({})  # each request alone: nothing of the one before
+                yield method.edit(self.lm, [request], torch_generator(SEED, "try", request.id))
             return
         from editbench_methods._locate_then_edit import ValueHparams
         from editbench_methods._prompts import cases
@@ -124,16 +127,18 @@ class Bench:
         }
         key = repr((method.places[-1], method.at_projection, sorted(h.items())))
         if key not in self._values:
-            self._values[key] = method.values(self.lm, found)
-        values, by_id = self._values[key], {case.request.id: number for number, case in enumerate(found)}
+            start = time.perf_counter()
+            self._values[key] = method.values(self.lm, found), time.perf_counter() - start
+        else:
+            self.reused_s = self._values[key][1]
+        values, by_id = self._values[key][0], {case.request.id: number for number, case in enumerate(found)}
         for request in self.requests:
             number = by_id.get(request.id)
             if number is None or number not in values.usable:
                 yield WeightEdit({})
                 continue
             deltas = method.insert(self.lm, [found[number]], values.z[number : number + 1])
-            if hasattr(method, "past"):
-                method.past = {}
+            method.load_state_dict({})
             yield WeightEdit(method.restrained(self.lm, deltas))
 
 

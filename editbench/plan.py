@@ -156,6 +156,9 @@ def make_plan(suite: Suite, options: RunOptions | None = None) -> Plan:
         for method in suite.methods
         if method.cap is None or method.cap.scale >= suite.measured[0]
     ]
+    if not runs:
+        caps = "; ".join(f"{m.shown} goes no further than {m.cap.scale:,}: {m.cap.why}" for m in suite.methods if m.cap)
+        raise UserError(f"Nothing is left to run at scale {suite.measured[0]:,}.", caps, "Measure a smaller scale.")
     return Plan(suite, tuple(runs))
 
 

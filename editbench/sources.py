@@ -132,7 +132,8 @@ def source_hash(path: Path, name: str) -> str:
     """Return the sha256 (hex) over the file of the method ``name``, what it shares in its package, and its YAML.
 
     Of somebody's installed package that is every ``.py`` file of the folder; of ours, and of a file given by its
-    address, the ``_*.py`` files. A file in a folder without ``__init__.py`` shares nothing.
+    address, the ``_*.py`` files and the methods it is built on (``from .alphaedit import AlphaEdit``). A file in a
+    folder without ``__init__.py`` shares nothing.
     """
     digest = hashlib.sha256()
     for file in (path, *_shared(path, name), path.with_suffix(".yaml")):
@@ -145,8 +146,23 @@ def _shared(path: Path, name: str) -> list[Path]:
     if not (path.parent / "__init__.py").is_file():
         return []
     if is_file_address(name) or _address(name)[0].partition(".")[0] == OURS:
-        return sorted(file for file in path.parent.glob("_*.py") if not file.name.startswith("__"))
+        private = {file for file in path.parent.glob("_*.py") if not file.name.startswith("__")}
+        return sorted(private | _built_on(path))
     return sorted(file for file in path.parent.glob("*.py") if file != path)
+
+
+def _built_on(path: Path) -> set[Path]:
+    """Return the files that a file imports from its own folder at its top level, and those that they import."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        tree = ast.parse(waiting.pop().read_text(encoding="utf-8"))
+        modules = [s.module for s in tree.body if isinstance(s, ast.ImportFrom) and s.level == 1 and s.module]
+        files = {path.parent / f"{module}.py" for module in modules}
+        new = {file for file in files if file.is_file()} - found - {path}
+        found |= new
+        waiting += new
+    return found
 
 
 def first_line(target: str) -> str:

@@ -11,7 +11,6 @@ it is run once and kept as a key-value cache, and the rows of a pass begin at th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from editbench.analysis.statistics import mean_interval
 from editbench.errors import RequestFailed, UserError
+from editbench.models.partial import hidden_of, kv_cache_copy
 from editbench.requests import Request
 from editbench.seeds import torch_generator
 
@@ -288,17 +288,11 @@ def _forward(lm: LM, ids: Sequence[int], rows: int, cache: Any = None) -> Any:
     )
 
 
-def _hidden(output: Any) -> Tensor:
-    """Return a module's output itself, where it may be the first of several."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
-
-
 def _keep(store: dict[tuple[str, int], Tensor], name: tuple[str, int], places: Sequence[int]) -> Hook:
     """Return a hook that keeps a single row's output at these tokens.  # [places, hidden]"""
 
     def hook(module: Any, args: Any, output: Any) -> None:
-        hidden = _hidden(output)
+        hidden = hidden_of(output)
         store[name] = hidden.reshape(-1, hidden.shape[-1])[list(places)]
 
     return hook
@@ -308,7 +302,7 @@ def _restore(value: Tensor, chosen: Tensor, rows: int) -> Hook:
     """Return a hook that puts ``value`` [hidden] at the first token of the chosen ones of ``rows`` rows."""
 
     def hook(module: Any, args: Any, output: Any) -> Any:
-        hidden = _hidden(output)
+        hidden = hidden_of(output)
         changed = hidden.clone()
         # OPT's MLP has rows and tokens in one dimension
         changed.view(rows, -1, hidden.shape[-1])[chosen.to(changed.device), 0] = value.to(changed)
@@ -377,9 +371,7 @@ class _Tracer:
                 start = _forward(self.lm, fact.ids[:place], self.options.draws).past_key_values
         found = []
         for rows in torch.split(self._plan(), max(self.options.token_budget // len(fact.ids), 1)):
-            cache = copy.deepcopy(start)
-            if cache is not None:
-                cache.batch_select_indices(rows[:, 2])
+            cache = None if start is None else kv_cache_copy(start, rows[:, 2])
             with _hooked([self._adding(noise[rows[:, 2], place:]), *self._restoring(rows, values)]):
                 logits = _forward(self.lm, fact.ids[place:], len(rows), cache).logits[:, -1].float()
             found.append((logits[:, fact.token] - logits.logsumexp(dim=-1)).exp().double().cpu())

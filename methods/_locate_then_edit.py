@@ -11,9 +11,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from editbench.errors import UserError
+from editbench.errors import Diverged, UserError
 from editbench.method import Edit, Hparams, Method, WeightEdit
 from editbench.requests import Request
 
@@ -98,6 +98,13 @@ class LayersHparams(ValueHparams):
     layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
     layer_choice: Literal["all", "first-last"] = "all"
 
+    @field_validator("layers")
+    @classmethod
+    def _ascending(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if list(layers) != sorted(set(layers)):
+            raise ValueError("name each block once, lowest first")
+        return layers
+
 
 class LocateThenEdit(Method):
     """Base of the locate-then-edit methods; not registered itself."""
@@ -179,8 +186,10 @@ class LocateThenEdit(Method):
         if not requests:
             return WeightEdit({})
         found, self.failures = cases(lm, requests, self.contexts(lm, rng))
-        deltas = self.write(lm, found) if found else {}
-        return WeightEdit(self.restrained(lm, deltas))
+        deltas = self.restrained(lm, self.write(lm, found)) if found else {}
+        if not all(bool(delta.isfinite().all()) for delta in deltas.values()):
+            raise Diverged("the change of the weights is not finite")
+        return WeightEdit(deltas)
 
     def write(self, lm: LM, cases: Sequence[Case]) -> dict[str, Tensor]:
         """Return what the cases change, by full name of the weight, before any restraint."""

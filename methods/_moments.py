@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 
 from editbench.errors import BadData, UserError
+from editbench.models.partial import Stopped, input_seen, run_until_stopped
 from editbench.models.prefix import by_length, pass_tokens
-from editbench.models.sample import frame, self_text, trimmed
+from editbench.models.sample import self_text, trimmed
 from editbench.provenance import packages
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def _enough(texts: Iterable[list[int]], source: str, tokens: int) -> list[list[i
 
 def _text_tokens(lm: LM) -> int:
     """The most tokens of one text."""
-    return min(TEXT_TOKENS, getattr(lm.model.config.get_text_config(), "max_position_embeddings", None) or TEXT_TOKENS)
+    return min(TEXT_TOKENS, lm.context_length)
 
 
 def _texts_of_file(lm: LM, path: Path) -> Iterator[list[int]]:
@@ -127,7 +129,7 @@ def _documents(lm: LM, texts: Iterable[str]) -> Iterator[list[int]]:
 
 def _packed(lm: LM, lines: Iterable[str]) -> Iterator[list[int]]:
     """Yield texts of as many whole lines as fit into one; a line longer than a text is cut into several."""
-    head = frame(lm)
+    head = lm.text.opening
     room = _text_tokens(lm) - len(head)
     text: list[int] = []
     for chunk in _chunks(lines, _LINES_AT_ONCE):
@@ -214,10 +216,6 @@ def _parts(lm: LM, layer: int, texts: Sequence[Sequence[int]]) -> dict[str, Any]
     }
 
 
-class _AllSeen(Exception):
-    """Ends a forward pass once the highest wanted layer has its keys."""
-
-
 class _Sums:
     """Sums of k kᵀ for some layers, filled batch by batch.
 
@@ -252,20 +250,13 @@ class _Sums:
         with ExitStack() as stack:
             for layer in self.layers:
                 projection = self.lm.model.get_submodule(self.lm.layout.mlp_out_path(layer))
-                stack.callback(projection.register_forward_pre_hook(self._hook(layer)).remove)
-            try:
-                self.lm.model(input_ids=ids.to(self.lm.device), use_cache=False)
-            except _AllSeen:
-                return
-        raise RuntimeError("the forward pass never reached the highest layer asked for")
+                input_seen(stack, projection, partial(self._see, layer))
+            run_until_stopped(self.lm, input_ids=ids.to(self.lm.device), use_cache=False)
 
-    def _hook(self, layer: int) -> Callable[[Any, tuple[Tensor, ...]], None]:
-        def add(module: Any, args: tuple[Tensor, ...]) -> None:
-            self._add(layer, args[0])
-            if layer == self.layers[-1]:
-                raise _AllSeen
-
-        return add
+    def _see(self, layer: int, keys: Tensor) -> None:
+        self._add(layer, keys)
+        if layer == self.layers[-1]:
+            raise Stopped
 
     def _add(self, layer: int, keys: Tensor) -> None:
         """Add a batch's keys, [batch, tokens, d], or [batch * tokens, d] where a model flattens them (OPT)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editbench.errors import UserError
+from editbench.errors import Diverged, UserError
 
 # A pivot below this share of its diagonal entry makes C count as singular.
 _SINGULAR = 1e-12
@@ -19,11 +19,14 @@ _SINGULAR = 1e-12
 class Factor:
     """A symmetric positive definite matrix [d, d], factored once for many solves.
 
-    Raises ``torch.linalg.LinAlgError`` if it is not positive definite.
+    Raises :class:`Diverged` if it is not finite or not positive definite.
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        self.lower = torch.linalg.cholesky(matrix.double())
+        lower, failed = torch.linalg.cholesky_ex(matrix.double())
+        if failed or not bool(lower.isfinite().all()):
+            raise Diverged("the keys' second moment, past keys included, is not positive definite")
+        self.lower = lower
 
     def solve(self, right: Tensor) -> Tensor:
         """Return A⁻¹ · ``right``: [d, n]."""
@@ -59,12 +62,18 @@ def equality(factor: Factor, keys: Tensor, residuals: Tensor, ridge: float) -> T
 
 
 def factor_of_moment(moment: Tensor, layer: int, tokens: int) -> Factor:
-    """Factor a second moment of keys C. Raises :class:`UserError` that says how many tokens would do."""
+    """Factor a second moment of keys C.
+
+    Raises :class:`UserError` that says how many tokens would do where it is singular, :class:`Diverged` where it is
+    not finite.
+    """
     _check_tokens(moment, layer, tokens)
+    if not bool(moment.isfinite().all()):
+        raise Diverged(f"the second moment of the keys of layer {layer} is not finite")
     try:
         factor = Factor(moment)
         singular = bool((factor.lower.diagonal().square() < _SINGULAR * moment.diagonal()).any())
-    except torch.linalg.LinAlgError:
+    except Diverged:
         singular = True
     _check_tokens(moment, layer, tokens, singular=singular)
     return factor

@@ -61,7 +61,12 @@ class Memit(WithPastKeys):
         from ._solves import Factor, least_change
 
         factor = self.factors[layer]
-        if self.hparams.past_keys and layer in self.past:
+        if layer in self.past:
             moment = self.moments[layer]
             factor = Factor(self.hparams.moment_weight * moment + self.past[layer].to(moment.device))
         return least_change(factor, keys, residuals)
+
+    def inserted(self, layer: int, keys: Tensor) -> None:
+        """Remember the keys, if they are to be kept where they are."""
+        if self.hparams.past_keys:
+            super().inserted(layer, keys)

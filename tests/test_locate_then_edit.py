@@ -13,7 +13,7 @@ from editbench_methods._prompts import Case, cases
 from torch import Tensor
 
 from editbench.cache import Cache
-from editbench.errors import UserError
+from editbench.errors import Diverged, UserError
 from editbench.method import WeightEdit
 from editbench.models.families import FAMILIES
 from editbench.models.lm import LM, ModelShape
@@ -21,6 +21,7 @@ from editbench.models.residual import ResidualStream
 from editbench.registry import load_method
 from editbench.requests import Request
 from editbench.seeds import torch_generator
+from editbench.testing.laws import LAWS, check_method
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
 NAMES = ("rome", "memit", "emmet", "alphaedit", "sphere")
@@ -131,18 +132,20 @@ def test_blue_edits_the_first_and_the_last_block_only(cache: Cache) -> None:
         assert edited(method, lm, tiny_requests(2)).keys() == names
 
 
-@pytest.mark.parametrize("name", ["alphaedit", "sphere"])
-def test_keys_of_general_text_stay_where_they_are_under_alphaedit(name: str, cache: Cache) -> None:
-    lm = tiny_lm("llama")
-    method = (
-        prepared(name, lm, cache, layers=(1,), share=0.0)
-        if name == "sphere"
-        else prepared(name, lm, cache, layers=(1,))
-    )
-    [delta] = edited(method, lm, tiny_requests(6)).values()
+def test_keys_of_general_text_hardly_move_under_alphaedit(cache: Cache) -> None:
+    lm, requests = tiny_lm("llama"), tiny_requests(6)
+    method = prepared("alphaedit", lm, cache, layers=(1,))
+    [delta] = edited(method, lm, requests).values()
+    [free] = edited(prepared("memit", lm, cache, layers=(1,), moment_weight=1e-6), lm, requests).values()
+
+    def moved(change: Tensor) -> float:
+        """The mean square of what ΔW adds at a key of general text, for ‖ΔW‖ = 1."""
+        return torch.trace(change.double() @ method.moments[1] @ change.double().T).item() / change.norm().item() ** 2
+
+    assert moved(delta) < method.hparams.threshold < moved(free)
     basis = method.bases[1]  # type: ignore[attr-defined]
-    assert 0 < basis.shape[1] < len(basis)
     kept = torch.eye(len(basis), dtype=torch.float64) - basis @ basis.T
+    assert 0 < basis.shape[1] < len(basis)
     assert (delta.double() @ kept).norm() < 1e-6 * delta.norm()
 
 
@@ -229,11 +232,62 @@ def test_a_block_the_model_has_not_is_named_with_its_range(name: str) -> None:
     assert reason is not None and "no layer 7" in reason and "0 to 2" in reason
 
 
-def test_models_with_a_norm_behind_the_mlp_are_skipped_and_others_are_not() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_models_with_a_norm_behind_the_mlp_are_skipped_and_others_are_not(dtype: torch.dtype) -> None:
     for kind, fits in (("gemma2", False), ("gemma3", False), ("gpt_neox", True), ("phi", True), ("opt", True)):
-        lm, method_class = tiny_lm(kind), load_method("memit")
+        lm, method_class = tiny_lm(kind, dtype=dtype), load_method("memit")
         reason = method_class(method_class.settings(lm.shape).values).supports(lm)
         assert (reason is None) == fits
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ultraedit"])
+def test_a_bfloat16_model_is_edited_much_as_the_float32_one(name: str, tmp_path: Path) -> None:
+    method_class, changes = load_method(name), []
+    for dtype in (torch.float32, torch.bfloat16):
+        lm = tiny_lm("llama", dtype=dtype)
+        settings = method_class.settings(
+            lm.shape, {**method_class.tiny, **({} if name == "ultraedit" else {"prefixes": 0})}
+        )
+        method = method_class(settings.values)
+        method.prepare(lm, Cache(tmp_path))
+        edit = method.edit(lm, tiny_requests(3), torch_generator(0, "test"))
+        assert isinstance(edit, WeightEdit) and not method.failures
+        changes.append(torch.cat([delta.flatten().float() for _, delta in sorted(edit.deltas.items())]))
+        edit.apply(lm).revert()
+    assert torch.cosine_similarity(*changes, dim=0) > 0.9
+
+
+@pytest.mark.parametrize("overrides", [{"restraint": "prune"}, {"restraint": "rect"}, {"key_mean": "bare-half"}])
+def test_variants_obey_the_laws_of_a_stream(overrides: dict[str, Any]) -> None:
+    laws = [law for law in LAWS if "resumed" in law or "as found" in law or law == "the same seed gives the same edit"]
+    assert len(laws) == 3
+    assert all(result.passed for result in check_method("memit", overrides, kinds=("llama",), laws=laws))
+
+
+def test_memit_without_past_keys_forgets_them(cache: Cache) -> None:
+    lm, requests = tiny_lm("llama"), tiny_requests(4)
+    method = prepared("memit", lm, cache, past_keys=False)
+    edited(method, lm, requests[:2])
+    again = edited(method, lm, requests[2:])
+    assert not [name for name in method.state_dict() if name.startswith("past/")]
+    fresh = prepared("memit", lm, cache, past_keys=False)
+    fresh.prefixes = method.prefixes
+    assert all(torch.equal(delta, again[name]) for name, delta in edited(fresh, lm, requests[2:]).items())
+
+
+def test_blocks_out_of_order_are_refused() -> None:
+    lm = tiny_lm("llama")
+    for layers in ((1, 0), (1, 1)):
+        with pytest.raises(UserError, match="lowest first"):
+            load_method("memit").settings(lm.shape, {"layers": layers})
+
+
+def test_past_keys_that_are_not_finite_make_the_edit_diverge(cache: Cache) -> None:
+    lm, method = tiny_lm("llama"), prepared("memit", tiny_lm("llama"), cache, layers=(1,))
+    edited(method, lm, tiny_requests(1))
+    method.past[1][0, 0] = torch.nan  # type: ignore[attr-defined]
+    with pytest.raises(Diverged):
+        edited(method, lm, tiny_requests(2))
 
 
 def test_too_few_tokens_say_how_many_would_do(tmp_path: Path) -> None:

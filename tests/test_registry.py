@@ -11,7 +11,7 @@ import pytest
 from editbench import catalogue, registry
 from editbench.errors import BadPlugin, UnknownName
 from editbench.method import Method, _published
-from editbench.sources import method_source
+from editbench.sources import _shared, method_source
 
 ROOT = Path(__file__).parents[1]
 
@@ -176,6 +176,12 @@ def test_the_hash_covers_what_a_method_can_share(
             changed.append(name)
     assert sorted(changed) == sorted(counted)
     monkeypatch.delitem(sys.modules, "others", raising=False)
+
+
+def test_the_hash_of_our_own_methods_covers_the_methods_they_are_built_on() -> None:
+    path = method_source("sphere").path
+    assert {"alphaedit.py", "_locate_then_edit.py"} <= {file.name for file in _shared(path, "sphere")}
+    assert "memit.py" not in {file.name for file in _shared(path, "sphere")}
 
 
 @pytest.mark.parametrize(

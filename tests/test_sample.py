@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from editbench.cache import Cache
 from editbench.errors import Diverged, UserError
 from editbench.models.lm import LM
-from editbench.models.sample import _choose, frame, ordinary_tokens, sample, self_text, trimmed
+from editbench.models.sample import _choose, ordinary_tokens, sample, self_text, trimmed
 from editbench.testing.tiny import TINY_KINDS, tiny_lm
 
 STARTS = [[5, 9, 30], [7], [200, 11, 12, 13, 40, 41], [8, 8]]
@@ -146,7 +146,7 @@ def test_an_empty_start_too_long_a_text_and_a_broken_model_are_errors() -> None:
 def test_the_models_own_text_has_the_size_asked_for_and_begins_with_the_frame(kind: str, tmp_path: Path) -> None:
     lm = tiny_lm(kind)
     texts = self_text(lm, 300, Cache(tmp_path), length=24)
-    head, ordinary = frame(lm), set(ordinary_tokens(lm))
+    head, ordinary = lm.text.opening, set(ordinary_tokens(lm))
     assert head == ([1] if lm.text.prompt("a")[0] == 1 else [])
     assert sum(map(len, texts)) == 300
     assert max(map(len, texts)) == 24

@@ -161,6 +161,10 @@ def refuse_mixing(runs: Sequence[RunResult]) -> None:
     """Raise :class:`UserError` if runs differ in protocol, data, probes, regime, dtype or a model's weights."""
     for name in ("protocol", "dataset", "probes", "regime", "dtype"):
         _refuse_differing(name, [(run, _conditions(run.manifest)[name]) for run in runs])
+    for label in sorted({run.manifest["label"] for run in runs}):
+        same = [run for run in runs if run.manifest["label"] == label]
+        regimes = [(run, f"{run.manifest['regime']} {run.manifest.get('chunk') or ''}".strip()) for run in same]
+        _refuse_differing(f"the regime of {label}", regimes)
     for model in sorted({run.manifest["model"]["name"] for run in runs}):
         of_model = [run for run in runs if run.manifest["model"]["name"] == model]
         hashes = [(run, str(run.manifest["model"].get("weights_hash") or "")[:12]) for run in of_model]

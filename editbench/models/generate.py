@@ -137,14 +137,15 @@ def ask_batch(
     The outcomes do not depend on which questions share a batch, but for rounding in the last digits.
     """
     prompts = lm.text.prompts(_texts(lm, questions))
-    limit = getattr(lm.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
     rows = [_Row(i, ids, question) for i, (ids, question) in enumerate(zip(prompts, questions, strict=True))]
     for row, text in zip(rows, _texts(lm, questions), strict=True):
         if score:
             row.targets = _targets(lm, text, row.question)
         longest = max([protocol.max_new_tokens if generate else 0, *map(len, row.targets.values())])
-        if len(row.prompt) + longest > limit:
-            row.error = f"the prompt has {len(row.prompt)} tokens; with {longest} more, this model reads {limit}"
+        if len(row.prompt) + longest > lm.context_length:
+            row.error = (
+                f"the prompt has {len(row.prompt)} tokens; with {longest} more, this model reads {lm.context_length}"
+            )
     fit = [row for row in rows if not row.error]
     if fit:
         with torch.no_grad():

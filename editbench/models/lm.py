@@ -70,6 +70,11 @@ class LM:
         weight: torch.Tensor = self.model.get_input_embeddings().weight
         return weight.device
 
+    @property
+    def context_length(self) -> int:
+        """Most tokens the model reads at once; 2**30 where its configuration sets no limit."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+
     def parameter(self, name: str) -> torch.nn.Parameter:
         """Return the parameter of this full name, such as ``model.layers.22.mlp.down_proj.weight``."""
         parameter: torch.nn.Parameter = self.model.get_parameter(name)

@@ -87,7 +87,7 @@ class ResidualStream:
                 carried.put(batch, entering)
         if carried is not None:
             self._states, self.block = carried, layer
-        return torch.stack([value for value in found if value is not None])
+        return torch.stack([value for value in found if value is not None]).to(self.lm.device)
 
     def _pass(
         self, batch: Sequence[int], layer: int, carry: bool, upto: Callable[..., None]
@@ -149,5 +149,6 @@ def mlp_output_is_added(lm: LM, layer: int) -> bool:
         rest = stream.outputs(layer)
     finally:
         hook.remove()
-    tolerance = 1e-3 * projected.norm() + 8 * torch.finfo(lm.model.dtype).eps * whole.norm()
+    eps = torch.finfo(lm.model.dtype).eps
+    tolerance = max(1e-3, 16 * eps) * projected.norm() + eps * whole.norm()
     return bool((whole - rest - projected).norm() <= tolerance)

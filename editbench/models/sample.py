@@ -82,14 +82,9 @@ def sample(
 def _check_lengths(lm: LM, starts: Sequence[Sequence[int]], new_tokens: int) -> None:
     if not all(starts):
         raise ValueError("a start has no token; a model must have something to continue")
-    longest, limit = max(map(len, starts), default=0) + new_tokens, _limit(lm)
+    longest, limit = max(map(len, starts), default=0) + new_tokens, lm.context_length
     if longest > limit:
         raise UserError(f"{longest} tokens were to be sampled into one text.", f"This model reads {limit}.")
-
-
-def _limit(lm: LM) -> int:
-    """The longest sequence, in tokens, that the model reads."""
-    return getattr(lm.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
 
 
 def _choose(logits: Tensor, draws: Tensor, top_k: int | None) -> list[int]:
@@ -189,13 +184,6 @@ class _Batch:
             self.kept = [row for row in self.kept if row in self.live]
 
 
-def frame(lm: LM) -> list[int]:
-    """Return the special tokens that the model's tokeniser puts before a text: often one, often none."""
-    bare: list[int] = lm.text.tokenizer("a", add_special_tokens=False)["input_ids"]
-    framed = lm.text.prompt("a")
-    return framed[: len(framed) - len(bare)]
-
-
 def ordinary_tokens(lm: LM) -> list[int]:
     """Return the ids of all tokens that are text by themselves: not special, added or blank, no part of a letter."""
     tokenizer = lm.text.tokenizer
@@ -219,7 +207,7 @@ def self_text(
     """
     if tokens < 1:
         raise ValueError(f"{tokens} tokens of text were asked for")
-    length = min(length, _limit(lm))
+    length = min(length, lm.context_length)
     parts = {
         "weights": lm.weights_hash,
         "dtype": str(lm.model.dtype),
@@ -238,7 +226,7 @@ def self_text(
 
 def _draw_texts(lm: LM, tokens: int, length: int, progress: Callable[[float], None]) -> list[list[int]]:
     """Sample in rounds, each as large as the texts so far say is needed, until there is enough; trim the last text."""
-    rng, head, ordinary = torch_generator(0, "self text", lm.weights_hash), frame(lm), ordinary_tokens(lm)
+    rng, head, ordinary = torch_generator(0, "self text", lm.weights_hash), lm.text.opening, ordinary_tokens(lm)
     texts: list[list[int]] = []
     have = 0
     while have < tokens:

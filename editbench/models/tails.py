@@ -33,6 +33,8 @@ from editbench.models.prefix import by_length, pass_tokens
 
 # Most tokens after the changed one that are run at once: their activations are kept for the way back.
 TAIL_TOKENS = {"cpu": 1024, "cuda": 4096}
+# Most tokens before it, padding included: their keys and values are kept.
+HEAD_TOKENS = {"cpu": 8192, "cuda": 65536}
 
 
 @dataclass
@@ -98,8 +100,7 @@ class Tails:
         self.outputs = torch.empty(len(sequences), lm.shape.hidden, device=lm.device)
         self.projected = torch.empty_like(self.outputs)
         lengths = [len(ids) - start for ids, start in zip(sequences, starts, strict=True)]
-        budget = TAIL_TOKENS.get(lm.device.type, TAIL_TOKENS["cuda"])
-        batches = by_length(lengths, budget, pass_tokens(lm.device))
+        batches = _batches(lengths, starts, lm.device)
         for number, batch in enumerate(batches):
             heads = [sequences[i][: starts[i]] for i in batch]
             tails = [sequences[i][starts[i] :] for i in batch]
@@ -192,3 +193,18 @@ class Tails:
             output = self.lm.model(**self._inputs(piece))
         logits: Tensor = output.logits[0].float()
         return logits
+
+
+def _batches(tails: Sequence[int], heads: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Group sequences whose tails are about equally long, cut where their heads, padded, are too many tokens."""
+    budgets = [table.get(device.type, table["cuda"]) for table in (TAIL_TOKENS, HEAD_TOKENS)]
+    found = []
+    for batch in by_length(tails, budgets[0], pass_tokens(device)):
+        shortest_first = sorted(batch, key=lambda i: heads[i])
+        first = 0
+        for place, number in enumerate(shortest_first):
+            if place > first and (place - first + 1) * heads[number] > budgets[1]:
+                found.append(shortest_first[first:place])
+                first = place
+        found.append(shortest_first[first:])
+    return found

@@ -91,6 +91,11 @@ class TextRules:
                 return framed[:start], framed[start + len(bare) :]
         return [], []
 
+    @property
+    def opening(self) -> list[int]:
+        """The special tokens that the tokeniser puts before a text: often one, often none."""
+        return self._frame[0]
+
     def _encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         if not texts:
             return []
