@@ -115,7 +115,6 @@ class LocateThenEdit(Method):
 
     def __init__(self, hparams: Any = None) -> None:
         super().__init__(hparams)
-        self.moments: dict[int, Tensor] = {}
         self.prefixes: list[str] | None = None
         self._restrained: dict[str, Tensor] = {}
 
@@ -169,12 +168,11 @@ class LocateThenEdit(Method):
 
         h = self.hparams
         found = second_moments(lm, self.places, h.corpus, h.corpus_tokens, cache, self.progress)
-        self.moments = {layer: moment.to(lm.device) for layer, moment in found.items()}
-        self.ready()
+        self.ready({layer: moment.to(lm.device) for layer, moment in found.items()}, cache)
 
-    def ready(self) -> None:
-        """Factor what every solve shares; called with ``moments`` in place."""
-        return
+    @abstractmethod
+    def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
+        """Make of the second moments (block -> C [d, d], float64, on the model's device) what every solve shares."""
 
     # -- the edit
 

@@ -7,10 +7,16 @@ B x B system (Woodbury) in the place of a fresh d x d one.
 
 from __future__ import annotations
 
+import hashlib
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from editbench.errors import Diverged, UserError
+
+if TYPE_CHECKING:
+    from editbench.cache import Cache
 
 # A pivot below this share of its diagonal entry makes C count as singular.
 _SINGULAR = 1e-12
@@ -94,6 +100,21 @@ def null_space(moment: Tensor, layer: int, threshold: float, tokens: int) -> Ten
             "Set a larger hyper-parameter threshold.",
         )
     return vectors[:, free].contiguous()
+
+
+def kept_null_space(moment: Tensor, layer: int, threshold: float, tokens: int, cache: Cache) -> Tensor:
+    """Return :func:`null_space`, kept in ``cache`` under the hash of C: its eigenvectors cost about 10 d³."""
+    content = moment.double().cpu().contiguous().numpy()
+    parts = {
+        "moment": hashlib.sha256(content.tobytes()).hexdigest(),
+        "threshold": threshold,
+        "torch": torch.__version__,
+    }
+    kept = cache.load_tensors("null-space", parts)
+    if kept is None:
+        kept = {"basis": null_space(moment, layer, threshold, tokens)}
+        cache.save_tensors("null-space", parts, kept)
+    return kept["basis"].to(moment.device)
 
 
 def principal_directions(weight: Tensor, energy: float) -> Tensor:

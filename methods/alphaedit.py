@@ -12,6 +12,8 @@ from ._locate_then_edit import LayersHparams, WithPastKeys
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from editbench.cache import Cache
+
 
 class AlphaEdit(WithPastKeys):
     """Insert facts block by block in the null space of general text's keys (AlphaEdit).
@@ -37,13 +39,14 @@ class AlphaEdit(WithPastKeys):
         threshold: PositiveFloat = 2.0e-2
         ridge: PositiveFloat = 1.0
 
-    def ready(self) -> None:
-        """Find every block's null space. Raises ``UserError`` if there is none."""
-        from ._solves import null_space
+    def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
+        """Find every block's null space, or fetch it. Raises ``UserError`` if there is none."""
+        from ._solves import kept_null_space
 
         h = self.hparams
         self.bases = {
-            layer: null_space(moment, layer, h.threshold, h.corpus_tokens) for layer, moment in self.moments.items()
+            layer: kept_null_space(moment, layer, h.threshold, h.corpus_tokens, cache)
+            for layer, moment in moments.items()
         }
 
     def solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
@@ -10,6 +11,8 @@ from ._locate_then_edit import BlockByBlock, OneLayerHparams
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from editbench.cache import Cache
 
 
 class Emmet(BlockByBlock):
@@ -31,12 +34,12 @@ class Emmet(BlockByBlock):
 
         ridge: NonNegativeFloat = 0.1
 
-    def ready(self) -> None:
+    def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
         """Factor C."""
         from ._solves import factor_of_moment
 
         layer = self.hparams.layer
-        self.factor = factor_of_moment(self.moments[layer], layer, self.hparams.corpus_tokens)
+        self.factor = factor_of_moment(moments[layer], layer, self.hparams.corpus_tokens)
 
     def solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
         """Return R(KᵀC⁻¹K + ridge·I)⁻¹KᵀC⁻¹."""

@@ -12,6 +12,7 @@ from ._locate_then_edit import LayersHparams, WithPastKeys
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from editbench.cache import Cache
     from editbench.models.lm import ModelShape
 
 # The weight of C published for Llama-3-8B, GPT-J and others (15,000), per number in their keys (14,336 and 16,384).
@@ -46,14 +47,14 @@ class Memit(WithPastKeys):
         """Scale λ with the width of the keys, since kᵀC⁻¹k is about that width."""
         return {**super().heuristics(shape), "moment_weight": WEIGHT_PER_DIMENSION * shape.mlp}
 
-    def ready(self) -> None:
+    def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
         """Factor λC."""
         from ._solves import factor_of_moment
 
-        h = self.hparams
+        h, self.moments = self.hparams, moments
         self.factors = {
             layer: factor_of_moment(h.moment_weight * moment, layer, h.corpus_tokens)
-            for layer, moment in self.moments.items()
+            for layer, moment in moments.items()
         }
 
     def solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ._locate_then_edit import LocateThenEdit, OneLayerHparams
@@ -10,6 +10,7 @@ from ._locate_then_edit import LocateThenEdit, OneLayerHparams
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from editbench.cache import Cache
     from editbench.models.lm import LM
 
     from ._prompts import Case
@@ -37,12 +38,12 @@ class Rome(LocateThenEdit):
 
         variant: Literal["r-rome", "original"] = "r-rome"
 
-    def ready(self) -> None:
+    def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
         """Factor C."""
         from ._solves import factor_of_moment
 
         layer = self.hparams.layer
-        self.factor = factor_of_moment(self.moments[layer], layer, self.hparams.corpus_tokens)
+        self.factor = factor_of_moment(moments[layer], layer, self.hparams.corpus_tokens)
 
     def write(self, lm: LM, cases: Sequence[Case]) -> dict[str, Tensor]:
         """Write the cases one after another, each on the model that the last one left."""
@@ -66,13 +67,14 @@ class Rome(LocateThenEdit):
 
         layer = self.hparams.layer
         projection = lm.model.get_submodule(lm.layout.mlp_out_path(layer))
+        bias = 0.0 if projection.bias is None else projection.bias.to(z).double()
         with Draft(lm) as draft:
             for case, value in zip(cases, z, strict=True):
                 keys = ResidualStream(lm, case.heads()).keys(layer)
                 mean = self.mean_keys(keys, len(keys))[:, 0]
                 key = mean if self.hparams.variant == "r-rome" else keys[0].double()
-                now = projection(key.to(value)[None].to(projection.weight.dtype))[0]
-                delta = self._rank_one(mean, key, (value - now).double())
+                now = as_parameter(lm, projection.weight.to(z.device)).double() @ key + bias
+                delta = self._rank_one(mean, key, value.double() - now)
                 draft.add(lm.layout.weight_name(layer, "down"), as_parameter(lm, delta))
         return draft.deltas
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from editbench_methods._locate_then_edit import LocateThenEdit
 from editbench_methods._prompts import Case, cases
+from editbench_methods.memit import Memit
 from torch import Tensor
 
 from editbench.cache import Cache
@@ -97,6 +98,7 @@ def test_memit_and_emmet_of_one_request_in_one_block_reach_romes_limit(kind: str
 def naive_memit(method: LocateThenEdit, lm: LM, found: Sequence[Case], z: Tensor) -> dict[str, Tensor]:
     """Whole look-ups and dense solves, block after block; the model is put back at the end."""
     h, deltas, applied = method.hparams, {}, []
+    assert isinstance(method, Memit)
     for number, layer in enumerate(method.places):
         keys = torch.stack([mean_key(method, lm, case, layer) for case in found]).double().T
         now = torch.stack([ResidualStream(lm, case.heads()[:1]).outputs(method.places[-1])[0] for case in found])
@@ -134,13 +136,16 @@ def test_blue_edits_the_first_and_the_last_block_only(cache: Cache) -> None:
 
 def test_keys_of_general_text_hardly_move_under_alphaedit(cache: Cache) -> None:
     lm, requests = tiny_lm("llama"), tiny_requests(6)
-    method = prepared("alphaedit", lm, cache, layers=(1,))
-    [delta] = edited(method, lm, requests).values()
-    [free] = edited(prepared("memit", lm, cache, layers=(1,), moment_weight=1e-6), lm, requests).values()
+    method, memit = (
+        prepared("alphaedit", lm, cache, layers=(1,)),
+        prepared("memit", lm, cache, layers=(1,), moment_weight=1e-6),
+    )
+    assert isinstance(memit, Memit)
+    [delta], [free] = edited(method, lm, requests).values(), edited(memit, lm, requests).values()
 
     def moved(change: Tensor) -> float:
         """The mean square of what ΔW adds at a key of general text, for ‖ΔW‖ = 1."""
-        return torch.trace(change.double() @ method.moments[1] @ change.double().T).item() / change.norm().item() ** 2
+        return torch.trace(change.double() @ memit.moments[1] @ change.double().T).item() / change.norm().item() ** 2
 
     assert moved(delta) < method.hparams.threshold < moved(free)
     basis = method.bases[1]  # type: ignore[attr-defined]
