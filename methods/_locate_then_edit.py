@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Published places lie at these relative depths: block 5 (ROME), blocks 4 to 8 (MEMIT, AlphaEdit) of Llama-3-8B's 32.
 ONE_DEPTH = 5 / 32
 DEPTHS = (4 / 32, 8 / 32)
-# Tokens of general text per number in a key; docs/settings.md has what fewer and more do.
+# Tokens of general text per number in a key.
 TOKENS_PER_DIMENSION = 20
 # How much of an edit's progress belongs to the value vectors.
 VALUES_SHARE = 0.9

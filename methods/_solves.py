@@ -36,7 +36,9 @@ class Factor:
 
     def solve(self, right: Tensor) -> Tensor:
         """Return A⁻¹ · ``right``: [d, n]."""
-        return torch.cholesky_solve(right.double(), self.lower)
+        # two triangular solves: cholesky_solve copies the factor first, which takes as long as solving
+        half = torch.linalg.solve_triangular(self.lower, right.double(), upper=False)
+        return torch.linalg.solve_triangular(self.lower.mT, half, upper=True)
 
 
 def least_change(factor: Factor, keys: Tensor, residuals: Tensor) -> Tensor:
