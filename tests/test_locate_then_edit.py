@@ -247,12 +247,13 @@ def test_models_with_a_norm_behind_the_mlp_are_skipped_and_others_are_not(dtype:
 
 @pytest.mark.parametrize("name", [*NAMES, "ultraedit"])
 def test_a_bfloat16_model_is_edited_much_as_the_float32_one(name: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"  # the same for both: each would sample a text of its own
+    text.write_text("\n".join(request.prompt for request in tiny_requests(200)))
+    own = {} if name == "ultraedit" else {"prefixes": 0, "corpus": str(text)}
     method_class, changes = load_method(name), []
     for dtype in (torch.float32, torch.bfloat16):
         lm = tiny_lm("llama", dtype=dtype)
-        settings = method_class.settings(
-            lm.shape, {**method_class.tiny, **({} if name == "ultraedit" else {"prefixes": 0})}
-        )
+        settings = method_class.settings(lm.shape, {**method_class.tiny, **own})
         method = method_class(settings.values)
         method.prepare(lm, Cache(tmp_path))
         edit = method.edit(lm, tiny_requests(3), torch_generator(0, "test"))

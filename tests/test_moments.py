@@ -17,7 +17,6 @@ from torch import Tensor
 from editbench.cache import Cache
 from editbench.errors import BadData, UserError
 from editbench.models.lm import LM
-from editbench.models.sample import frame
 from editbench.testing.tiny import TINY_KINDS, tiny_lm
 
 SENTENCE = "The capital of the country is the city of the king.\n"
@@ -175,7 +174,7 @@ def test_progress_covers_sampling_and_moments(cache: Cache) -> None:
 def test_lines_of_a_text_file_are_packed_behind_the_frame(kind: str, tmp_path: Path, cache: Cache) -> None:
     lm = tiny_lm(kind)
     texts = corpus(lm, text_file(tmp_path), 900, cache)
-    head = frame(lm)
+    head = lm.text.opening
     assert sum(map(len, texts)) == 900
     assert all(len(text) <= 256 for text in texts)
     assert all(text[: len(head)] == head for text in texts)
