@@ -1,8 +1,8 @@
 """Try settings of methods on requests that no suite edits, and print one line of a Markdown table for each.
 
-    python benchmarks/try_settings.py GRID.yaml --dataset counterfact --path counterfact.json [--requests 50] [--skip 0]
+    python benchmarks/try_settings.py GRID.yaml [--dataset counterfact --path counterfact.json] [--requests 50]
 
-The grid is a list of ``{method: memit, mode: single, hparams: {...}}``; a list in place of a hyper-parameter's value
+The grid (``locate_then_edit_grid.yaml`` is one) is a list of ``{method: memit, mode: single, hparams: {...}}``; a list in place of a hyper-parameter's value
 (two lists for ``layers``) stands for each of its elements. ``mode`` is ``single`` (each request alone in a clean
 model; value vectors of the locate-then-edit methods are found for all of them at once, which changes nothing),
 ``batch`` (all in one edit) or ``sequential`` with ``chunk``. docs/settings.md holds what came out.
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
 
 from editbench.cache import Cache
@@ -32,6 +31,7 @@ from editbench.measure import Examination
 from editbench.method import Method, WeightEdit
 from editbench.metrics.generation import exact_match, starts_with
 from editbench.metrics.success import new_is_likelier, true_is_likelier
+from editbench.models.generate import Outcome
 from editbench.models.load import load_lm
 from editbench.protocol import Protocol
 from editbench.registry import load_method
@@ -64,9 +64,8 @@ class Bench:
     """A model, its requests, and the way to try one method's settings on them."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.lm = load_lm(arguments.model, dtype=arguments.dtype)
         self.protocol = Protocol(eos=not arguments.no_eos, max_new_tokens=16)
-        self.lm.text = type(self.lm.text)(self.lm.text.tokenizer, self.protocol.eos, self.lm.text.more_eos)
+        self.lm = load_lm(arguments.model, dtype=arguments.dtype, target_eos=self.protocol.eos)
         spec = DatasetSpec(name=arguments.dataset, path=arguments.path, on_fault="drop")
         everything = load_dataset(spec)
         wanted = [r for r in ordered(everything, len(everything.requests), SEED) if _has_all(r)]
@@ -77,8 +76,8 @@ class Bench:
     def ask(self, requests: list[Request]) -> pd.DataFrame:
         """Question the model about requests it has been given, and return the records."""
         exam = Examination(requests, len(requests), PROBES, self.protocol, SEED)
-        nothing = [None] * len(exam.compared.questions)
-        return pd.DataFrame([asdict(record) for batch in exam.records(self.lm, _Silent(nothing)) for record in batch])
+        unasked = [Outcome("", "", (), (), ())] * len(exam.compared.questions)  # nobody compares with it here
+        return pd.DataFrame([asdict(record) for batch in exam.records(self.lm, unasked) for record in batch])
 
     def try_one(self, trial: dict[str, Any]) -> tuple[pd.DataFrame, float, float, int]:
         """Return records, seconds of editing, mean Frobenius norm of ΔW, and how many requests failed."""
@@ -142,13 +141,6 @@ class Bench:
             yield WeightEdit(method.restrained(self.lm, deltas))
 
 
-class _Silent(list):  # type: ignore[type-arg]
-    """Stands for what the unedited model said, where nobody compares with it."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return argparse.Namespace(generated="")
-
-
 def _has_all(request: Request) -> bool:
     kinds = {probe.kind for probe in request.probes}
     return bool(request.target_true) and {REPHRASE, NEIGHBOUR} <= kinds
@@ -191,5 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with torch.no_grad():
-        main()
+    main()

@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
+
+from _turns import in_turns
 
 VARIANTS = ("plain", "alone", "batched")
 SEED = 0
@@ -100,13 +100,7 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(run_variant(arguments.variant, arguments)))
         return
-    found: dict[str, list[dict[str, object]]] = {variant: [] for variant in VARIANTS}
-    for _ in range(arguments.rounds):
-        for variant in VARIANTS:
-            command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[variant].append(json.loads(done.stdout.splitlines()[-1]))
-    report(found)
+    report(in_turns(__file__, VARIANTS, arguments.rounds))
 
 
 def report(found: dict[str, list[dict[str, object]]]) -> None:

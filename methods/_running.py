@@ -1,4 +1,4 @@
-"""Mean and variance of a stream of rows, merged exactly chunk by chunk (Chan, Golub and LeVeque, 1983); regression."""
+"""Mean and variance of a stream of rows, merged exactly chunk by chunk (Chan, Golub and LeVeque, 1983)."""
 
 from __future__ import annotations
 
@@ -69,15 +69,3 @@ def from_state(state: Mapping[str, Tensor]) -> dict[str, Running]:
     """Take back what :func:`to_state` returned."""
     names = [key.removesuffix(".count") for key in state if key.endswith(".count")]
     return {n: Running(int(state[f"{n}.count"]), state[f"{n}.mean"], state[f"{n}.m2"]) for n in names}
-
-
-def ridge_regression(H: Tensor, V: Tensor, ridge: float) -> Tensor:
-    """Return (HᵀH + ridge·I)⁻¹ HᵀV, [d_in, d_out], for H [n, d_in] and V [n, d_out], through the smaller system.
-
-    With fewer rows than columns this is Hᵀ (HHᵀ + ridge·I)⁻¹ V. Both matrices are positive definite.
-    """
-    wide = H.shape[0] < H.shape[1]
-    gram = H @ H.T if wide else H.T @ H
-    gram.diagonal().add_(ridge)
-    factor = torch.linalg.cholesky(gram)
-    return H.T @ torch.cholesky_solve(V, factor) if wide else torch.cholesky_solve(H.T @ V, factor)

@@ -1,4 +1,4 @@
-"""The linear systems of the locate-then-edit methods, in float64, small where they can be.
+"""The linear systems of the locate-then-edit methods and of UltraEdit, in float64, small where they can be.
 
 K [d, B] are keys, R [hidden, B] residuals, A a symmetric positive definite d x d matrix that many solves share. With
 its Cholesky factor kept, (A + KKᵀ)⁻¹K = A⁻¹K(I + KᵀA⁻¹K)⁻¹ takes two triangular solves with B right-hand sides and a
@@ -67,6 +67,18 @@ def equality(factor: Factor, keys: Tensor, residuals: Tensor, ridge: float) -> T
     small = keys.double().T @ solved
     small.diagonal().add_(ridge)
     return torch.linalg.solve(small, residuals.double(), left=False) @ solved.T
+
+
+def ridge_regression(H: Tensor, V: Tensor, ridge: float) -> Tensor:
+    """Return (HᵀH + ridge·I)⁻¹ HᵀV, [d_in, d_out], for H [n, d_in] and V [n, d_out], through the smaller system.
+
+    With fewer rows than columns this is Hᵀ (HHᵀ + ridge·I)⁻¹ V. Both matrices are positive definite.
+    """
+    wide = H.shape[0] < H.shape[1]
+    gram = H @ H.T if wide else H.T @ H
+    gram.diagonal().add_(ridge)
+    factor = torch.linalg.cholesky(gram)
+    return H.T @ torch.cholesky_solve(V, factor) if wide else torch.cholesky_solve(H.T @ V, factor)
 
 
 def factor_of_moment(moment: Tensor, layer: int, tokens: int) -> Factor:

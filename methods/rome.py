@@ -21,7 +21,7 @@ class Rome(LocateThenEdit):
 
     ΔW = (z - W k) uᵀ / (uᵀ k) with u = C⁻¹ k̄ (Meng et al., 2022, arXiv:2202.05262, eq. 2). k̄ is the key averaged over
     contexts. R-ROME (Gupta et al., 2024, arXiv:2403.07175) takes it for k as well; the original public code takes the
-    bare prompt's key there, which makes single edits that disable the model.
+    bare prompt's key there, to which they trace single edits that disable a model.
     """
 
     name = "rome"
@@ -60,24 +60,18 @@ class Rome(LocateThenEdit):
         return draft.deltas
 
     def insert(self, lm: LM, cases: Sequence[Case], z: Tensor) -> dict[str, Tensor]:
-        """Return the rank-one changes that map each case's key to its value; they add up."""
+        """Return the rank-one change that maps the key of one case to its value ``z`` [1, hidden]."""
         from editbench.models.residual import ResidualStream
 
-        from ._insertion import Draft, as_parameter
+        from ._insertion import as_parameter
 
-        layer = self.hparams.layer
+        [case], layer = cases, self.hparams.layer
         projection = lm.model.get_submodule(lm.layout.mlp_out_path(layer))
+        keys = ResidualStream(lm, case.heads()).keys(layer)
+        mean = self.mean_keys(keys, len(keys))[:, 0]
+        key = mean if self.hparams.variant == "r-rome" else keys[0].double()
         bias = 0.0 if projection.bias is None else projection.bias.to(z).double()
-        with Draft(lm) as draft:
-            for case, value in zip(cases, z, strict=True):
-                keys = ResidualStream(lm, case.heads()).keys(layer)
-                mean = self.mean_keys(keys, len(keys))[:, 0]
-                key = mean if self.hparams.variant == "r-rome" else keys[0].double()
-                now = as_parameter(lm, projection.weight.to(z.device)).double() @ key + bias
-                delta = self._rank_one(mean, key, value.double() - now)
-                draft.add(lm.layout.weight_name(layer, "down"), as_parameter(lm, delta))
-        return draft.deltas
-
-    def _rank_one(self, mean: Tensor, key: Tensor, residual: Tensor) -> Tensor:
+        now = as_parameter(lm, projection.weight.to(z.device)).double() @ key + bias
         direction = self.factor.solve(mean[:, None])[:, 0]
-        return residual[:, None] * (direction / (direction @ key))
+        delta = (z[0].double() - now)[:, None] * (direction / (direction @ key))
+        return {lm.layout.weight_name(layer, "down"): as_parameter(lm, delta)}

@@ -138,7 +138,7 @@ class UltraEdit(Method):
 
     def _delta(self, lm: LM, h: Tensor, g: Tensor, running: Running) -> Tensor:
         """Return ΔW in the parameter's own shape, float32. Raises ``Diverged`` if it is not finite."""
-        from ._running import ridge_regression
+        from ._solves import ridge_regression
 
         h_hat, g_hat = running.normalised(h, g, eps=self.hparams.eps)
         wanted = -self.hparams.lr * h_hat.square().sum(1, keepdim=True) * g_hat

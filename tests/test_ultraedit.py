@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 import yaml
 from editbench_methods import ultraedit
-from editbench_methods._running import Running, ridge_regression
+from editbench_methods._running import Running
+from editbench_methods._solves import ridge_regression
 from editbench_methods.ultraedit import UltraEdit
 from pydantic import ValidationError
 
