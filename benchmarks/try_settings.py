@@ -2,7 +2,8 @@
 
     python benchmarks/try_settings.py GRID.yaml [--dataset counterfact --path counterfact.json] [--requests 50]
 
-The grid (``locate_then_edit_grid.yaml`` is one) is a list of ``{method: memit, mode: single, hparams: {...}}``; a list in place of a hyper-parameter's value
+The grid (``locate_then_edit_grid.yaml`` is one) is a list of ``{method: memit, mode: single, hparams: {...}}``; a list
+in place of a hyper-parameter's value
 (two lists for ``layers``) stands for each of its elements. ``mode`` is ``single`` (each request alone in a clean
 model; value vectors of the locate-then-edit methods are found for all of them at once, which changes nothing),
 ``batch`` (all in one edit) or ``sequential`` with ``chunk``. docs/settings.md holds what came out.
