@@ -21,7 +21,7 @@ from editbench.progress import run_label
 # Tokens of a prompt with its answer, and of a generation up to its natural stop: typical of the datasets there are.
 PROMPT_TOKENS, ANSWER_TOKENS, GENERATED_TOKENS = 10, 4, 12
 # Probes per request where the suite does not limit them.
-TYPICAL_PROBES = {"rephrase": 2, "neighbour": 2, "locality": 1}
+TYPICAL_PROBES = {"rephrase": 2, "prefixed": 0, "neighbour": 2, "locality": 1, "portability": 0}
 # Share of the best matrix product that batched training and batched generation reach, measured on two cores.
 TRAIN_EFFICIENCY, GENERATE_EFFICIENCY = 0.6, 0.4
 # What Python, torch and transformers take before any weight is loaded, and activations of a batch.
@@ -104,8 +104,8 @@ def machine_flops(seconds: float = 0.2) -> float:
 
 def probes_per_request(run: RunSpec) -> int:
     """Return how many probes a request is expected to have, its own prompt included."""
-    limits = run.probes.model_dump()
-    return 1 + sum(TYPICAL_PROBES[kind] if limits[kind] is None else limits[kind] for kind in TYPICAL_PROBES)
+    limits = run.probes.limits.items()
+    return 1 + sum(TYPICAL_PROBES[kind] if most is None else most for kind, most in limits)
 
 
 def _evaluate_seconds(run: RunSpec, scale: int, shape: ModelShape, flops: float) -> float:

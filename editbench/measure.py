@@ -16,7 +16,7 @@ from editbench.errors import EditbenchError
 from editbench.models.generate import Outcome, Question, ask_batch, default_token_budget, plan_batches
 from editbench.provenance import packages
 from editbench.records import Record
-from editbench.requests import LOCALITY, NEIGHBOUR, PORTABILITY, REPHRASE, Probe, Request
+from editbench.requests import LOCALITY, NEIGHBOUR, PORTABILITY, Probe, Request
 from editbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def population(scale: int, budget: int | None, seed: int) -> list[int]:
 
 def items(requests: Sequence[Request], positions: Sequence[int], probes: Probes) -> list[Item]:
     """Return every probe to ask about the requests at these positions, at most ``probes`` of each kind per request."""
-    limits = {REPHRASE: probes.rephrase, NEIGHBOUR: probes.neighbour, LOCALITY: probes.locality, PORTABILITY: 0}
+    limits = probes.limits
     found = []
     for position in positions:
         ranked = sorted(requests[position].all_probes(), key=lambda probe: probe.kind)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-EDIT, REPHRASE, NEIGHBOUR, LOCALITY, PORTABILITY = "edit", "rephrase", "neighbour", "locality", "portability"
-PROBE_KINDS = (EDIT, REPHRASE, NEIGHBOUR, LOCALITY, PORTABILITY)
+EDIT, REPHRASE, PREFIXED, NEIGHBOUR, LOCALITY, PORTABILITY = PROBE_KINDS = (
+    "edit",
+    "rephrase",
+    "prefixed",
+    "neighbour",
+    "locality",
+    "portability",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +21,13 @@ class Probe:
 
     Attributes
     ----------
-    kind: ``edit`` (the request's own prompt), ``rephrase`` (the same fact in other words), ``neighbour`` (another
-        subject with the same relation and the same true object, which the edit must not move), ``locality`` (an
-        unrelated fact) or ``portability`` (what follows from the new fact: multi-hop, alias, reversed).
+    kind: ``edit`` (the request's own prompt), ``rephrase`` (the same fact in other words), ``prefixed`` (the same
+        after an unrelated sentence), ``neighbour`` (another subject with the same relation and the same true object,
+        which the edit must not move), ``locality`` (an unrelated fact) or ``portability`` (what follows from the new
+        fact: multi-hop, alias, reversed).
     prompt: text that ends where the answer goes, without the space before it.
-    answer: what is right after the edit: the new target on ``edit`` and ``rephrase``, the gold answer on
-        the others; None if the dataset does not say.
+    answer: what is right after the edit: the new target on ``edit``, ``rephrase`` and ``prefixed``, the gold answer
+        on the others; None if the dataset does not say.
     """
 
     kind: str

@@ -90,9 +90,16 @@ class Probes(_Strict):
     """
 
     rephrase: NonNegativeInt | None = None
+    prefixed: NonNegativeInt | None = None
     neighbour: NonNegativeInt | None = None
     locality: NonNegativeInt | None = None
+    portability: NonNegativeInt | None = None
     budget: PositiveInt | None = None
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """Probe kind -> most probes of it per request; the edit prompt itself has no limit."""
+        return self.model_dump(exclude={"budget"})
 
 
 def _named(key: str) -> BeforeValidator:

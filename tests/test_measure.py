@@ -41,6 +41,7 @@ REQUEST = Request(
     probes=(
         Probe("rephrase", "It is A that is", "new"),
         Probe("rephrase", "A, truly, is", "new"),
+        Probe("prefixed", "It rains. A is", "new"),
         Probe("neighbour", "B is", "true"),
         Probe("locality", "C was", "gold"),
         Probe("portability", "What A is, is", "far"),
@@ -49,8 +50,14 @@ REQUEST = Request(
 
 
 def test_probes_are_limited_by_kind_and_the_edit_prompt_is_always_asked() -> None:
-    found = items([REQUEST], [0], Probes(rephrase=1, neighbour=0, locality=None))
-    assert [(item.probe.kind, item.index) for item in found] == [("edit", 0), ("locality", 0), ("rephrase", 0)]
+    found = items([REQUEST], [0], Probes(rephrase=1, neighbour=0, portability=None))
+    assert [(item.probe.kind, item.index) for item in found] == [
+        ("edit", 0),
+        ("locality", 0),
+        ("portability", 0),
+        ("prefixed", 0),
+        ("rephrase", 0),
+    ]
 
 
 def test_both_objects_are_scored_except_where_they_say_nothing() -> None:

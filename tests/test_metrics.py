@@ -15,6 +15,7 @@ from editbench.errors import UnknownName
 from editbench.metrics import METRICS, HarmonicMetric, ProbeMetric, check_metric_name
 from editbench.metrics.generation import normalise
 from editbench.records import Record
+from editbench.requests import PROBE_KINDS
 from editbench.store import CellResult, append_lines
 
 CELL: dict[str, Any] = {
@@ -168,7 +169,7 @@ def test_a_metric_does_not_depend_on_the_order_of_records(name: str, tmp_path: P
     rows = [
         record(i, kind, said, unedited="red", nll_new=float(i), nll_true=1.5, hits=i % 3, tokens=3)
         for i, said in enumerate(["blue", "red", "blue sky", "red"])
-        for kind in ("edit", "rephrase", "neighbour", "locality")
+        for kind in PROBE_KINDS
     ]
     there, back = value(name, cell(tmp_path, rows)), value(name, cell(tmp_path, rows[::-1]))
     assert (there.value, there.n) == (pytest.approx(back.value), back.n)
@@ -178,6 +179,19 @@ def test_a_metric_does_not_depend_on_the_order_of_records(name: str, tmp_path: P
 def test_a_metric_without_records_has_no_value(metric: Any, tmp_path: Path) -> None:
     frame = cell(tmp_path, [], timings={}, memory={}, edit={})
     assert evaluate(metric, [frame]) is None
+
+
+def test_generalisation_after_a_sentence_and_to_what_follows_are_counted_apart(tmp_path: Path) -> None:
+    rows = [
+        record(0, "prefixed", "Blue."),
+        record(0, "prefixed", "red", index=1),
+        record(1, "prefixed", "blue"),
+        record(0, "portability", "red"),
+        record(0, "rephrase", "red"),
+    ]
+    frame = cell(tmp_path, rows)
+    assert (value("prefixed-generalisation", frame).value, value("portability", frame).value) == (0.75, 0.0)
+    assert value("generalisation", frame).n == 1
 
 
 def test_names_are_keys_and_parts_exist() -> None:

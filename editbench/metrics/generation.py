@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from editbench.metrics.metric import AgeMetric, ProbeMetric
-from editbench.requests import EDIT, REPHRASE
+from editbench.requests import EDIT, PORTABILITY, PREFIXED, REPHRASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +89,26 @@ METRICS = (
         "The same on rephrases of the edit prompt; a request's value is the mean over its rephrases.",
         f"{_WILD}; {_SQUAD}",
         (REPHRASE,),
+        exact_match,
+    ),
+    ProbeMetric(
+        "prefixed-generalisation",
+        "Prefixed",
+        "higher",
+        (0, 1),
+        "The same on the edit prompt and its rephrases after an unrelated sentence.",
+        f"{_WILD}; {_SQUAD}",
+        (PREFIXED,),
+        exact_match,
+    ),
+    ProbeMetric(
+        "portability",
+        "Portability",
+        "higher",
+        (0, 1),
+        "Share of questions that follow from the new fact whose generation equals the answer that follows.",
+        f"{_WILD}; {_SQUAD}",
+        (PORTABILITY,),
         exact_match,
     ),
     ProbeMetric(
