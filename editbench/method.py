@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from editbench.errors import UnknownName, UserError
 from editbench.requests import Request
+from editbench.savepoint import Savepoint
 
 if TYPE_CHECKING:
     import torch
@@ -230,6 +231,7 @@ class Method(ABC):
     def __init__(self, hparams: BaseModel | None = None) -> None:
         self.hparams: Any = self.Hparams() if hparams is None else hparams
         self.progress: Callable[[float, str], None] = _ignore_progress
+        self.savepoint = Savepoint()
         self.failures: dict[str, str] = {}
 
     @classmethod
@@ -287,6 +289,8 @@ class Method(ABC):
         Every random draw comes from ``rng`` (a CPU generator). Call ``self.progress(share_done, note)`` now and then.
         A request that cannot be edited (its subject is not in its prompt) goes into ``self.failures``, id -> reason,
         and the others are edited all the same.
+        An edit of many minutes should ``self.savepoint.save`` its state whenever ``self.savepoint.due``, begin with
+        ``self.savepoint.load()``, and end with the same bits whether it was cut off in between or not.
         Raises :class:`editbench.errors.Diverged` when the optimisation leaves the finite numbers.
         """
 

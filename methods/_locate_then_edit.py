@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from editbench.cache import Cache
     from editbench.models.lm import LM, ModelShape
+    from editbench.savepoint import Savepoint
 
     from ._prompts import Case
     from ._values import Values
@@ -34,6 +35,7 @@ DEPTHS = (4 / 32, 8 / 32)
 TOKENS_PER_DIMENSION = 20
 # How much of an edit's progress belongs to the value vectors.
 VALUES_SHARE = 0.9
+NOT_FINITE = "its value vector left the finite numbers"
 
 
 class ValueHparams(Hparams):
@@ -195,7 +197,7 @@ class LocateThenEdit(Method):
         def report(share: float) -> None:
             self.progress(VALUES_SHARE * share, f"value vectors of {len(cases):,} requests")
 
-        values = self.values(lm, cases, report)
+        values = self.values(lm, cases, report, self.savepoint)
         usable = values.usable
         return self.insert(lm, [cases[i] for i in usable], values.z[usable]) if usable else {}
 
@@ -207,14 +209,20 @@ class LocateThenEdit(Method):
             self.prefixes = sample_prefixes(lm, self.hparams.prefixes, self.hparams.prefix_tokens, rng)
         return self.prefixes
 
-    def values(self, lm: LM, cases: Sequence[Case], progress: Callable[[float], None] | None = None) -> Values:
+    def values(
+        self,
+        lm: LM,
+        cases: Sequence[Case],
+        progress: Callable[[float], None] | None = None,
+        savepoint: Savepoint | None = None,
+    ) -> Values:
         """Return the cases' value vectors; those that are not finite go into ``failures``."""
         from ._values import optimise
 
-        place = self.places[-1]
-        found = optimise(lm, cases, place, self.hparams, at_projection=self.at_projection, progress=progress)
+        how: dict[str, Any] = {"at_projection": self.at_projection, "progress": progress, "savepoint": savepoint}
+        found = optimise(lm, cases, self.places[-1], self.hparams, **how)
         for number in set(range(len(cases))) - set(found.usable):
-            self.failures[cases[number].request.id] = "its value vector left the finite numbers"
+            self.failures[cases[number].request.id] = NOT_FINITE
         return found
 
     @abstractmethod

@@ -8,8 +8,8 @@ dtype. A mini-batch is computed in pieces of similar length whose gradients add 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -129,6 +129,24 @@ class Trainer:
                     origin = self.originals[name]
                     weight.clamp_(origin - self.hparams.clamp, origin + self.hparams.clamp)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights as trained so far and Adam's moments."""
+        state = {f"weight:{name}": weight for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            state |= {f"adam:{name}:{key}": value for key, value in self.optimizer.state[weight].items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` returned; an empty ``state`` changes nothing."""
+        for key, value in state.items():
+            kind, _, name = key.partition(":")
+            if kind == "weight":
+                self.weights[name].data.copy_(value)
+            elif kind == "adam":
+                name, _, moment = name.rpartition(":")
+                weight = self.weights[name]
+                self.optimizer.state[weight][moment] = value if moment == "step" else value.to(weight.device)
+
     def edit(self) -> WeightEdit:
         """Return what has changed so far. Raises ``Diverged`` if a weight is not finite."""
         deltas = {name: (w.detach() - self.originals[name]) for name, w in self.weights.items()}
@@ -154,7 +172,12 @@ def train(method: FineTune, lm: LM, requests: Sequence[Request], rng: torch.Gene
 def depth_first(method: FineTune, trainer: Trainer) -> None:
     """Train each request alone until it is learnt, with a fresh optimiser, in the order given."""
     h, n = method.hparams, len(trainer.data)
-    for number in range(n):
+    saved = method.savepoint.load()
+    first = int(saved["next"]) if saved else 0
+    trainer.load_state_dict(saved)
+    for number in range(first, n):
+        if method.savepoint.due:
+            method.savepoint.save({**trainer.state_dict(), "next": torch.tensor(number)})
         trainer.reset_optimizer()
         for _ in range(h.passes):
             loss = trainer.losses_and_gradients([number]).item()
@@ -164,22 +187,57 @@ def depth_first(method: FineTune, trainer: Trainer) -> None:
         method.progress((number + 1) / n, f"request {number + 1}/{n}, loss {loss:.3f}")
 
 
+@dataclass
+class _Place:
+    """How far breadth-first training has come: what a savepoint holds beside the trainer's own state.
+
+    Attributes
+    ----------
+    epoch, step: the mini-batch that comes next, counted from 0; its epoch's order is drawn from ``rng``.
+    total: sum of the losses of this epoch's samples so far.
+    curve: the mean loss of every whole epoch.
+    rng: state of the generator when this epoch began.
+    """
+
+    rng: Tensor
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+    curve: list[float] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the place as tensors."""
+        sums = torch.tensor([self.total, *self.curve], dtype=torch.float64)
+        return {"place": torch.tensor([self.epoch, self.step]), "sums": sums, "rng": self.rng}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> _Place:
+        """Return the place that :meth:`state_dict` wrote down."""
+        total, *curve = state["sums"].tolist()
+        return cls(state["rng"], *state["place"].tolist(), total, curve)
+
+
 def breadth_first(method: BreadthFirst, trainer: Trainer, rng: torch.Generator) -> list[float]:
     """Train all requests in epochs of reshuffled mini-batches; return the mean loss of every epoch."""
     h, n = method.hparams, len(trainer.data)
     steps = math.ceil(n / h.batch_size)
-    curve: list[float] = []
-    for epoch in range(h.passes):
+    saved = method.savepoint.load()
+    at = _Place.of(saved) if saved else _Place(rng.get_state())
+    trainer.load_state_dict(saved)
+    rng.set_state(at.rng)
+    while at.epoch < h.passes:
         order = torch.randperm(n, generator=rng).tolist()
-        total = 0.0
-        for step in range(steps):
-            losses = trainer.losses_and_gradients(order[step * h.batch_size : (step + 1) * h.batch_size])
-            total += losses.sum().item()
+        while at.step < steps:
+            if method.savepoint.due:
+                method.savepoint.save({**trainer.state_dict(), **at.state_dict()})
+            losses = trainer.losses_and_gradients(order[at.step * h.batch_size : (at.step + 1) * h.batch_size])
+            at.total += losses.sum().item()
             if not (h.skip_learnt and losses.mean().item() < h.stop_loss):
                 trainer.step()
-            done = (epoch * steps + step + 1) / (h.passes * steps)
-            method.progress(done, f"epoch {epoch + 1}/{h.passes}, loss {losses.mean().item():.3f}")
-        curve.append(total / n)
-        if curve[-1] < h.stop_loss:
+            at.step += 1
+            done = (at.epoch * steps + at.step) / (h.passes * steps)
+            method.progress(done, f"epoch {at.epoch + 1}/{h.passes}, loss {losses.mean().item():.3f}")
+        at = _Place(rng.get_state(), at.epoch + 1, curve=[*at.curve, at.total / n])
+        if at.curve[-1] < h.stop_loss:
             break
-    return curve
+    return at.curve

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editbench.models.tails import Piece, Tails
+from editbench.savepoint import Savepoint
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM
@@ -62,15 +63,19 @@ def optimise(
     hparams: ValueHparams,
     *,
     at_projection: bool = False,
+    savepoint: Savepoint | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Values:
     """Find the value vectors of ``cases`` at block ``layer``.
 
     ``at_projection``: whether value and clamp refer to the output of the block's MLP projection, as in ROME, and not
     to the block's output, as in MEMIT; the sum is the same, the norm that bounds δ is not.
+    ``savepoint``: where those found so far are kept, so that they need not be found again.
     """
-    found = []
-    for first in range(0, len(cases), GROUP):
+    keeper = savepoint or Savepoint()
+    saved = keeper.load()
+    found = [Values(**saved)] if saved else []
+    for first in range(len(found[0].z) if found else 0, len(cases), GROUP):
         group = cases[first : first + GROUP]
 
         def report(share: float, before: int = first, size: int = len(group)) -> None:
@@ -78,8 +83,16 @@ def optimise(
                 progress((before + share * size) / len(cases))
 
         found.append(_Group(lm, group, layer, hparams, at_projection).optimise(report))
-    columns = zip(*((v.z, v.reference, v.loss, v.steps) for v in found), strict=True)
-    return Values(*(torch.cat(column) for column in columns))
+        if keeper.due:
+            keeper.save(vars(_joined(found)))
+    return _joined(found)
+
+
+def _joined(found: Sequence[Values]) -> Values:
+    """Return the value vectors of several groups as one."""
+    device = found[-1].z.device
+    names = vars(found[0])
+    return Values(**{name: torch.cat([vars(part)[name].to(device) for part in found]) for name in names})
 
 
 class _Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ._locate_then_edit import LocateThenEdit, OneLayerHparams
+from ._locate_then_edit import NOT_FINITE, LocateThenEdit, OneLayerHparams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from editbench.cache import Cache
     from editbench.models.lm import LM
 
+    from ._insertion import Draft
     from ._prompts import Case
 
 
@@ -47,17 +48,35 @@ class Rome(LocateThenEdit):
 
     def write(self, lm: LM, cases: Sequence[Case]) -> dict[str, Tensor]:
         """Write the cases one after another, each on the model that the last one left."""
-        from ._insertion import Draft
+        from ._insertion import Draft, tensor_as_text
 
         name = lm.layout.weight_name(self.hparams.layer, "down")
+        saved = self.savepoint.load()
+        first = int(saved["next"]) if saved else 0
+        if saved:
+            self.failures |= dict.fromkeys(tensor_as_text(saved["failed"]), NOT_FINITE)
         with Draft(lm) as draft:
-            for number, case in enumerate(cases):
+            if "delta" in saved:
+                draft.add(name, saved["delta"])
+            for number, case in enumerate(cases[first:], first):
+                if self.savepoint.due:
+                    self.savepoint.save(self._so_far(draft, name, number))
                 values = self.values(lm, [case])
                 if values.usable:
                     for delta in self.insert(lm, [case], values.z).values():
                         draft.add(name, delta)
                 self.progress((number + 1) / len(cases), f"request {number + 1:,}/{len(cases):,}")
         return draft.deltas
+
+    def _so_far(self, draft: Draft, name: str, number: int) -> dict[str, Tensor]:
+        """Return what a savepoint holds before case ``number``."""
+        import torch
+
+        from ._insertion import text_as_tensor
+
+        failed = [request for request, reason in self.failures.items() if reason == NOT_FINITE]
+        written = {"delta": draft.deltas[name]} if name in draft.deltas else {}
+        return {**written, "next": torch.tensor(number), "failed": text_as_tensor(failed)}
 
     def insert(self, lm: LM, cases: Sequence[Case], z: Tensor) -> dict[str, Tensor]:
         """Return the rank-one change that maps the key of one case to its value ``z`` [1, hidden]."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, MptConfig, MptForCausalLM
 
+from editbench.errors import StoreError
 from editbench.models import ragged
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
@@ -85,12 +87,40 @@ def test_a_norm_behind_the_projection_is_noticed(kind: str, at_projection: bool,
     assert cache.cut == Cut(1, at_projection)
 
 
-def test_states_in_a_file_give_the_same_logits_as_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_in_a_file_are_those_in_memory(
+    dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
+    lengths = [3, 1, 4, 2]
+    values = torch.randn(4, 4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    kept = [ragged.Ragged(lengths, 5, values)]
+    monkeypatch.setattr(ragged, "HOST_BUDGET_BYTES", 0)
+    kept.append(ragged.Ragged(lengths, 5, values))
+    for rows in kept:
+        rows.put([2, 0], values[:2])
+        rows.put([1, 3], values[2:])
+    taken = [rows.take([3, 2, 2], torch.device("cpu")) for rows in kept]
+    expected = torch.stack([values[3][[0, 1, 1, 1]], values[0], values[0]])
+    assert torch.equal(taken[0], expected) and torch.equal(taken[1], expected)
+    assert not list((tmp_path / "scratch").iterdir())  # nothing to clean up after a kill
+
+
+def test_a_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(ragged, "HOST_BUDGET_BYTES", 0)
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(StoreError, match="free some space"):
+        monkeypatch.setattr(ragged.tempfile, "TemporaryFile", lambda **_: full)
+        ragged.Ragged([2], 3, torch.zeros(1)).put([0], torch.ones(1, 2, 3))
+
+
+def test_states_in_a_file_give_the_same_logits_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny_lm("llama")
     sequences, rows, positions = sequences_and_places(lm)
     cut = cut_for(lm, [lm.layout.weight_name(1, "down")])
     in_memory = PrefixCache(lm, sequences, cut).logits(range(5), rows, positions)
     monkeypatch.setattr(ragged, "HOST_BUDGET_BYTES", 0)
+    monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
     assert torch.equal(PrefixCache(lm, sequences, cut).logits(range(5), rows, positions), in_memory)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from editbench.cache import Cache
 from editbench.method import Edit, Method, WeightEdit
 from editbench.models.lm import LM
 from editbench.requests import Request
+from editbench.savepoint import Savepoint
 from editbench.seeds import torch_generator
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
@@ -265,6 +267,43 @@ def _resumed(trial: Trial) -> None:
     resumed = fingerprint(trial, other.edit(trial.lm, trial.requests[half:], torch_generator(0, "chunk", 1)))
     if resumed != unbroken:
         raise Broken("the second chunk differs after a resume")
+
+
+class _CutOff(Exception):
+    """Stands for a killed process."""
+
+
+class _Impatient(Savepoint):
+    """Is due at every chance, and breaks the edit off after some saves."""
+
+    def __init__(self, path: Path, saves: float) -> None:
+        super().__init__(path)
+        self.saves = saves
+
+    @property
+    def due(self) -> bool:
+        return True
+
+    def save(self, state: Mapping[str, Tensor]) -> None:
+        super().save(state)
+        self.saves -= 1
+        if self.saves <= 0:
+            raise _CutOff
+
+
+@_law("an edit cut off at a savepoint ends with the same bits")
+def _cut_off(trial: Trial) -> None:
+    unbroken = fingerprint(trial, trial.edit())
+    with tempfile.TemporaryDirectory() as folder:
+        for saves in (1, 2, math.inf):
+            method = trial.new()
+            method.savepoint = _Impatient(Path(folder) / "edit.safetensors", saves)
+            try:
+                edit = method.edit(trial.lm, trial.requests, torch_generator(0, "law"))
+            except _CutOff:
+                continue
+            if fingerprint(trial, edit) != unbroken:
+                raise Broken("an edit that goes on from a savepoint differs from an unbroken one")
 
 
 @_law("where requests are independent, all at once equals one by one")
