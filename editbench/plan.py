@@ -66,6 +66,7 @@ class RunSpec:
     dtype: of the weights.
     source_hash: of the method's source.
     suite_regime: what the suite's other methods run in, unless they too have their own; runs of one table share it.
+    on_collapse: whether the larger scales are run once the model has collapsed.
     """
 
     suite: str
@@ -86,6 +87,7 @@ class RunSpec:
     source_hash: str = ""
     dataset_hash: str = ""
     suite_regime: str = "batch"
+    on_collapse: Literal["continue", "stop"] = "continue"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -99,7 +101,7 @@ class RunSpec:
             "method": [address, self.source_hash, dict(self.hparams)],
             "data": [self.dataset_hash, self.seed],
             "regime": [self.regime, self.chunk, list(self.stream) if self.regime == "sequential" else None],
-            "measured": [self.protocol.model_dump(), self.probes.model_dump()],
+            "measured": [self.protocol.model_dump(), self.probes.model_dump(), self.on_collapse],
         }
 
     @cached_property
@@ -188,6 +190,7 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         regime="batch" if chunk is None else "sequential",
         chunk=chunk,
         suite_regime=str(suite.regime),
+        on_collapse=suite.on_collapse,
         dataset=suite.dataset,
         protocol=suite.protocol,
         probes=suite.probes,

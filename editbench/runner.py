@@ -7,18 +7,20 @@ checkpoint, and ends with the same bits.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from editbench.cache import Cache
 from editbench.datasets import ordered
 from editbench.errors import BadModel, Diverged, StoreError, UserError
+from editbench.health import collapsed_at, due, perplexity
 from editbench.measure import Examination
 from editbench.meter import timed
 from editbench.models.load import load_lm
@@ -26,6 +28,7 @@ from editbench.plan import Plan, RunOptions, RunSpec
 from editbench.progress import ALREADY_THERE, Progress, clock, run_label
 from editbench.provenance import continued, made_by, manifest, matches
 from editbench.registry import load_method
+from editbench.savepoint import Savepoint
 from editbench.seeds import torch_generator
 from editbench.store import CellOutcome, Status, Store
 from editbench.stream import Stream, checkpoint_position
@@ -98,6 +101,16 @@ class Job:
     cache: Cache
     prepare_s: float | None = None
     unedited: dict[int, list[Outcome]] = field(default_factory=dict)
+    unedited_perplexity: float = math.nan
+
+    def collapsed_at(self, stream: Stream) -> int | None:
+        """Return after how many edits the stream's model was first seen collapsed, or None."""
+        return collapsed_at(stream.pulses, self.unedited_perplexity)
+
+    def pulse(self, stream: Stream) -> dict[str, Any]:
+        """Return how the stream's model has been doing, for ``cell.json``."""
+        seen = [pulse.as_list() for pulse in stream.pulses]
+        return {"unedited": self.unedited_perplexity, "seen": seen, "collapsed_at": self.collapsed_at(stream)}
 
     def new_method(self, report: Callable[[float, str], None]) -> Method:
         """Return a prepared instance; the first preparation is the one that is timed, later ones find it cached."""
@@ -129,6 +142,7 @@ class Runner:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
         self._loaded: tuple[tuple[str, str | None, bool], LM] | None = None
+        self._perplexity: tuple[LM, float] | None = None  # of the unedited model
 
     def carry_out(self, run: RunSpec) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
@@ -147,12 +161,22 @@ class Runner:
             if job is None or not scales:
                 return
             if run.regime == "sequential":
-                path = self.store.run_folder(run) / "checkpoint.safetensors"
-                self._pass(job, scales, chunks(run.stream, run.chunk), path)
+                self._pass(job, scales, chunks(run.stream, run.chunk), self.store.run_folder(run))
             else:
                 for scale in scales:
-                    path = self.store.cell_folder(run, scale) / "checkpoint.safetensors"
-                    self._pass(job, [scale], [(0, scale)], path)
+                    if not self._stopped_by_collapse(run, scale):
+                        self._pass(job, [scale], [(0, scale)], self.store.cell_folder(run, scale))
+
+    def _stopped_by_collapse(self, run: RunSpec, scale: int) -> bool:
+        """Record a scale as diverged if the model collapsed at a smaller one and the suite says to stop then."""
+        if run.on_collapse == "continue":
+            return False
+        smaller = ((other, self.store.cell(run, other) or {}) for other in run.scales if other < scale)
+        ruined = next((other for other, cell in smaller if cell.get("pulse", {}).get("collapsed_at")), None)
+        if ruined is not None:
+            outcome = CellOutcome(Status.DIVERGED, f"the model collapsed at {ruined:,} requests")
+            self._finish(run, scale, outcome)
+        return ruined is not None
 
     def give_up(
         self, run: RunSpec, status: Status, reason: str, lm: LM | None = None, settings: Settings | None = None
@@ -171,7 +195,7 @@ class Runner:
     def _model(self, run: RunSpec) -> LM:
         wanted = (run.model, run.revision, run.protocol.eos)
         if self._loaded is None or self._loaded[0] != wanted:
-            self._loaded = None
+            self._loaded = self._perplexity = None
             options = self.options
             self.progress.stage("loading the model")
             lm = load_lm(
@@ -220,29 +244,16 @@ class Runner:
 
     # -- the stream
 
-    def _pass(self, job: Job, scales: Sequence[int], cuts: Sequence[tuple[int, int]], path: Path) -> None:
+    def _pass(self, job: Job, scales: Sequence[int], cuts: Sequence[tuple[int, int]], folder: Path) -> None:
         """Lead one stream through ``cuts`` and measure it at ``scales``; a stream that breaks ends them all."""
         left = list(scales)
+        files = folder / "checkpoint.safetensors", folder / "edit.safetensors"
         stream: Stream | None = None
         try:
             self._ask_unedited(job, scales)
             self.progress.stage("preparing")
             stream = Stream(job.lm, job.new_method(self._report_preparing))
-            position = checkpoint_position(path)
-            if position is not None and position <= left[0]:
-                stream.resume(path)
-            saved_at = time.monotonic()
-            for start, stop in cuts:
-                if not left:
-                    break
-                if start >= stream.done:
-                    self._write(job, stream, (start, stop), left[0])
-                    if stop in left or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                        stream.save(path)
-                        saved_at = time.monotonic()
-                if stop in left:
-                    self._measure(job, stream, stop)
-                    left.remove(stop)
+            self._lead(job, stream, left, cuts, *files)
         except StoreError:
             raise
         except Exception as error:
@@ -254,10 +265,47 @@ class Runner:
         finally:
             if stream is not None:
                 stream.take_out()
-        path.unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def _lead(
+        self,
+        job: Job,
+        stream: Stream,
+        left: list[int],
+        cuts: Sequence[tuple[int, int]],
+        checkpoint: Path,
+        savepoint: Path,
+    ) -> None:
+        """Write and measure chunk by chunk; what is measured is taken out of ``left``.
+
+        Raises :class:`Diverged` where the model has collapsed and the suite says to stop.
+        """
+        position = checkpoint_position(checkpoint)
+        if position is not None and position <= left[0]:
+            stream.resume(checkpoint)
+        saved_at = time.monotonic()
+        for start, stop in cuts:
+            if not left:
+                break
+            if start >= stream.done:
+                self._write(job, stream, (start, stop), left[0], savepoint)
+                if stop in job.run.stream or due(stream.pulses, stop):
+                    stream.look()
+                if stop in left or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                    stream.save(checkpoint)
+                    saved_at = time.monotonic()
+            if stop in left:
+                self._measure(job, stream, stop)
+                left.remove(stop)
+            if left and job.run.on_collapse == "stop" and job.collapsed_at(stream) is not None:
+                raise Diverged(f"the model collapsed at {job.collapsed_at(stream):,} requests")
 
     def _ask_unedited(self, job: Job, scales: Sequence[int]) -> None:
         self.progress.stage("asking the unedited model")
+        if self._perplexity is None or self._perplexity[0] is not job.lm:
+            self._perplexity = (job.lm, perplexity(job.lm))
+        job.unedited_perplexity = self._perplexity[1]
         for scale in scales:
             job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
 
@@ -271,7 +319,7 @@ class Runner:
         run = job.run
         return Examination(job.requests, scale, run.probes, run.protocol, run.seed, self.options.token_budget)
 
-    def _write(self, job: Job, stream: Stream, chunk: tuple[int, int], scale: int) -> None:
+    def _write(self, job: Job, stream: Stream, chunk: tuple[int, int], scale: int, savepoint: Path) -> None:
         start, stop = chunk
         self.progress.stage(f"editing {scale:,}")
 
@@ -279,6 +327,7 @@ class Runner:
             self.progress.update(EDIT_SHARE * (start + share * (stop - start)) / scale, f"editing {scale:,}: {note}")
 
         stream.method.progress = report
+        stream.method.savepoint = Savepoint(savepoint, f"requests {start} to {stop}")
         stream.write(job.requests[start:stop], job.rng(start, stop))
 
     def _measure(self, job: Job, stream: Stream, scale: int) -> None:
@@ -297,11 +346,13 @@ class Runner:
                 edit=stream.facts(),
                 counts={**counts, "failed_requests": len(stream.failures)},
                 failures=stream.failures,
+                pulse=job.pulse(stream),
             )
         except StoreError:
             raise
         except Exception as error:
-            outcome = CellOutcome(*verdict(error), timings=edit, memory=stream.peak, edit=stream.facts())
+            known: dict[str, Any] = {"memory": stream.peak, "edit": stream.facts(), "pulse": job.pulse(stream)}
+            outcome = CellOutcome(*verdict(error), timings=edit, **known)
         self._finish(run, scale, outcome)
 
     def _ask(self, job: Job, exam: Examination, scale: int, *, changed: bool) -> int:

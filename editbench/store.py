@@ -64,7 +64,7 @@ _WHAT_TO_DO = {
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` into a :class:`StoreError` that names the path and what to do."""
     try:
         yield
@@ -76,7 +76,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` whole or not at all; makes the folders above it. Raises :class:`StoreError`."""
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         try:
@@ -97,7 +97,7 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
     A half-written last line that a killed process left behind is cut off first.
     """
     data = "".join(lines).encode()
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         truncate_torn(path)
         with path.open("ab") as file:
@@ -148,7 +148,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def check_writable(root: Path) -> None:
     """Raise :class:`StoreError` unless files can be made in ``root``, or where it would be made. Leaves nothing."""
-    with _explained(root):
+    with explained(root):
         existing = next((folder for folder in (root, *root.absolute().parents) if folder.exists()), Path("/"))
         if not existing.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")
@@ -173,6 +173,8 @@ class CellOutcome:
     edit: ``nbytes`` of the Edit, ``delta_norm`` and ``weight_norm`` (Frobenius, over the changed weights).
     counts: ``requests``, ``probed``, ``records``, ``errors`` (probes without an outcome), ``failed_requests``.
     failures: request id -> why the method could not edit it.
+    pulse: perplexity on general text of the ``unedited`` model; what was ``seen`` of it on the way here, as (edits,
+        perplexity, ‖ΔW‖/‖W‖); and ``collapsed_at``, the edits after which it was first seen collapsed, or None.
     made_by: commit, packages and device of the process that made this cell.
     """
 
@@ -183,6 +185,7 @@ class CellOutcome:
     edit: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    pulse: Mapping[str, Any] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -275,7 +278,7 @@ class Store:
         The lock goes with the process: one that was killed holds nothing. What it left half-written is swept up.
         """
         folder = self.run_folder(run)
-        with _explained(folder):
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / ".lock").open("w")
         with file:

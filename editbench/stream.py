@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from editbench.health import Pulse, perplexity
 from editbench.meter import peak_memory, reset_peak_memory, timed
 from editbench.method import Applied, WeightEdit
 from editbench.store import replace_file
@@ -36,6 +37,7 @@ class Stream:
     edit_s, apply_s: seconds spent in ``method.edit`` and in applying, over all chunks.
     peak: peak bytes while editing, the largest over chunks.
     failures: request id -> why the method could not edit it.
+    pulses: how the model was doing whenever it was looked at.
     """
 
     lm: LM
@@ -45,6 +47,7 @@ class Stream:
     apply_s: float = 0.0
     peak: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    pulses: list[Pulse] = field(default_factory=list)
     _originals: dict[str, Tensor] = field(default_factory=dict)
     _delta_bytes: dict[str, int] = field(default_factory=dict)
     _others: list[tuple[Applied, int]] = field(default_factory=list)
@@ -54,7 +57,7 @@ class Stream:
         reset_peak_memory(self.lm.device)
         with timed(self.lm.device) as editing:
             edit = self.method.edit(self.lm, requests, rng)
-        self.edit_s += editing.seconds
+        self.edit_s += editing.seconds + self.method.savepoint.earlier_s
         for kind, size in peak_memory(self.lm.device).items():
             self.peak[kind] = max(self.peak.get(kind, 0), size)
         self.failures |= self.method.failures
@@ -66,6 +69,12 @@ class Stream:
                 self._others.append((edit.apply(self.lm), edit.nbytes))
         self.apply_s += applying.seconds
         self.done += len(requests)
+
+    def look(self) -> None:
+        """Take note of how the model is doing now."""
+        facts = self.facts()
+        drift = facts["delta_norm"] / facts["weight_norm"] if facts["weight_norm"] else 0.0
+        self.pulses.append(Pulse(self.done, perplexity(self.lm), drift))
 
     def _keep_originals(self, edit: WeightEdit) -> None:
         for name, delta in edit.deltas.items():
@@ -107,6 +116,7 @@ class Stream:
             "peak": self.peak,
             "failures": self.failures,
             "delta_bytes": self._delta_bytes,
+            "pulses": [pulse.as_list() for pulse in self.pulses],
         }
         tensors = {_WEIGHT + name: self.lm.parameter(name).detach() for name in self._originals}
         tensors |= {_STATE + name: tensor for name, tensor in self.method.state_dict().items()}
@@ -128,6 +138,7 @@ class Stream:
         self.method.load_state_dict(state)
         self.done, self.edit_s, self.apply_s = facts["done"], facts["edit_s"], facts["apply_s"]
         self.peak, self.failures, self._delta_bytes = facts["peak"], facts["failures"], facts["delta_bytes"]
+        self.pulses = [Pulse.of(values) for values in facts["pulses"]]
 
 
 def checkpoint_position(path: Path) -> int | None:

@@ -118,6 +118,8 @@ class Suite(_Strict):
     scales: numbers of edits at which a run is measured, ascending.
     max_scale: measure no scale above this one (None: all); a sequential stream is cut in the same places either way.
     regime: ``batch``, or chunks on top of each other.
+    on_collapse: whether a run goes on once its model has collapsed (perplexity on general text above ten times the
+        unedited model's); if not, its larger scales are recorded as diverged.
     seeds: one run per seed.
     protocol: how the model is questioned.
     probes: how much it is asked.
@@ -132,6 +134,7 @@ class Suite(_Strict):
     scales: list[PositiveInt] = Field(min_length=1)
     max_scale: PositiveInt | None = None
     regime: Literal["batch"] | Sequential = "batch"
+    on_collapse: Literal["continue", "stop"] = "continue"
     seeds: list[NonNegativeInt] = Field(default=[0], min_length=1)
     protocol: Protocol = Protocol()
     probes: Probes = Probes()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from editbench.analysis.aggregate import CellFrame, Value, evaluate
 from editbench.errors import UserError
 from editbench.metrics import METRICS
+from editbench.metrics.drift import collapse_point
 from editbench.store import CellResult, RunResult, Status
 
 if TYPE_CHECKING:
@@ -270,4 +271,7 @@ def _worst(cells: Sequence[tuple[RunResult, CellResult | None]]) -> tuple[Status
             continue
         status, reason = (Status.INTERRUPTED, UNFINISHED) if cell is None else (cell.status, str(cell.data["reason"]))
         return status, reason if len(cells) == 1 else f"seed {run.manifest['seed']}: {reason}"
-    return Status.DONE, f"{errors} probe(s) without an outcome" if errors else ""
+    collapses = [point for _, cell in cells if cell is not None and (point := collapse_point(cell.data)) is not None]
+    said = [f"{errors} probe(s) without an outcome"] if errors else []
+    said += [f"collapsed at {min(collapses):,.0f} edits"] if collapses else []
+    return Status.DONE, "; ".join(said)

@@ -1,10 +1,11 @@
-"""How far the weights moved."""
+"""How far the weights moved, and whether the model still speaks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from editbench.health import Pulse
 from editbench.metrics.metric import CellMetric
 
 
@@ -16,7 +17,52 @@ def weight_drift(cell: Mapping[str, Any]) -> float | None:
     return float(delta) / float(weight) if weight else 0.0
 
 
+def perplexity(cell: Mapping[str, Any]) -> float | None:
+    """Return the perplexity on general text when the cell was measured; infinite where the loss was no number."""
+    seen = cell.get("pulse", {}).get("seen")
+    return None if not seen else Pulse.of(seen[-1]).perplexity
+
+
+def perplexity_ratio(cell: Mapping[str, Any]) -> float | None:
+    """Return that perplexity divided by the unedited model's."""
+    now = perplexity(cell)
+    return None if now is None else now / float(cell["pulse"]["unedited"])
+
+
+def collapse_point(cell: Mapping[str, Any]) -> float | None:
+    """Return after how many edits the model was first seen collapsed; None if it was not, up to this scale."""
+    point = cell.get("pulse", {}).get("collapsed_at")
+    return None if point is None else float(point)
+
+
 METRICS = (
+    CellMetric(
+        "perplexity",
+        "Perplexity",
+        "lower",
+        (1, None),
+        "exp(mean NLL per token) on a short general text.",
+        "",
+        perplexity,
+    ),
+    CellMetric(
+        "perplexity-ratio",
+        "Perplexity ×",
+        "lower",
+        (0, None),
+        "Perplexity on a short general text, as a multiple of the unedited model's.",
+        "",
+        perplexity_ratio,
+    ),
+    CellMetric(
+        "collapse-point",
+        "Collapse",
+        "higher",
+        (1, None),
+        "Edits after which perplexity was first seen above ten times the unedited model's, or no number.",
+        "",
+        collapse_point,
+    ),
     CellMetric(
         "drift",
         "Drift",
