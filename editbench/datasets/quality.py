@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from editbench.errors import BadData
 from editbench.metrics.generation import normalise
@@ -36,6 +37,7 @@ COUNTED = {
 EXAMPLES = 10
 _NAMED = 3
 _STOPS = re.compile(r"[.!?\n]")
+_normal = lru_cache(maxsize=1 << 16)(normalise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,14 @@ def exact_match_ceiling(requests: Iterable[Request]) -> float:
 
     A prompt has one greedy answer, so of requests that share it only those with the commonest target can be right.
     """
+    found = list(requests)
+    owners = Counter(request.prompt for request in found)
     groups: dict[str, Counter[str]] = defaultdict(Counter)
-    total = 0
-    for request in requests:
-        groups[request.prompt][normalise(request.target_new)] += 1
-        total += 1
-    return sum(max(group.values()) for group in groups.values()) / total if total else 1.0
+    for request in found:
+        if owners[request.prompt] > 1:
+            groups[request.prompt][_normal(request.target_new)] += 1
+    alone = len(found) - sum(owners[prompt] for prompt in groups)
+    return (alone + sum(max(group.values()) for group in groups.values())) / len(found) if found else 1.0
 
 
 def refused_faults(requests: Sequence[Request]) -> Iterator[tuple[str, Request]]:
@@ -81,7 +85,7 @@ def refused_faults(requests: Sequence[Request]) -> Iterator[tuple[str, Request]]
             yield "empty_prompt", request
         elif not request.target_new.strip():
             yield "empty_target", request
-        elif request.target_true is not None and normalise(request.target_new) == normalise(request.target_true):
+        elif request.target_true is not None and _normal(request.target_new) == _normal(request.target_true):
             yield "target_is_true", request
         seen.add(request.id)
 
@@ -90,37 +94,38 @@ def _repeated(requests: Sequence[Request]) -> Iterator[tuple[str, Request]]:
     prompts: dict[str, str] = {}
     facts: dict[tuple[str, str], str] = {}
     for request in requests:
-        target = normalise(request.target_new)
-        if target != prompts.setdefault(request.prompt, target):
-            yield "conflicting_prompt", request
-        fact = (request.subject, request.relation)
-        if request.relation and target != facts.setdefault(fact, target):
-            yield "conflicting_fact", request
-    seen_prompts: set[str] = set()
-    seen_facts: set[tuple[str, str]] = set()
-    for request in requests:
-        fact = (request.subject, request.relation)
-        if request.prompt in seen_prompts:
+        target, seen = _normal(request.target_new), len(prompts)
+        first = prompts.setdefault(request.prompt, target)
+        if len(prompts) == seen:
             yield "duplicate_prompt", request
-        if request.relation and fact in seen_facts:
+        if first != target:
+            yield "conflicting_prompt", request
+        if not request.relation:
+            continue
+        seen = len(facts)
+        first = facts.setdefault((request.subject, request.relation), target)
+        if len(facts) == seen:
             yield "duplicate_fact", request
-        seen_prompts.add(request.prompt)
-        seen_facts.add(fact)
+        if first != target:
+            yield "conflicting_fact", request
 
 
 def _single(requests: Sequence[Request]) -> Iterator[tuple[str, Request]]:
-    owners: dict[str, int] = Counter(request.prompt for request in requests)
+    owners = Counter(request.prompt for request in requests)
     for request in requests:
-        if any(
-            probe.kind == REPHRASE and owners.get(probe.prompt, 0) > (probe.prompt == request.prompt)
-            for probe in request.probes
-        ):
+        taken = empty = False
+        for probe in request.probes:
+            if probe.kind == REPHRASE and owners.get(probe.prompt, 0) > (probe.prompt == request.prompt):
+                taken = True
+            if probe.answer == "" or not probe.prompt or probe.prompt.isspace():
+                empty = True
+        if taken:
             yield "rephrase_is_a_prompt", request
         if request.subject_span() is None:
             yield "subject_not_in_prompt", request
         if _STOPS.search(request.target_new):
             yield "stop_in_target", request
-        if any(not probe.prompt.strip() or probe.answer == "" for probe in request.probes):
+        if empty:
             yield "empty_probe", request
 
 
