@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from editbench.errors import UserError
 from editbench.models.builtin import SMOLLM2
 from editbench.models.lm import ModelShape
 from editbench.plan import Plan, RunSpec
 from editbench.progress import run_label
 
-# Tokens of a prompt with its answer, and of a generation up to its natural stop: typical of the datasets there are.
-PROMPT_TOKENS, ANSWER_TOKENS, GENERATED_TOKENS = 10, 4, 12
-# Probes per request where the suite does not limit them.
-TYPICAL_PROBES = {"rephrase": 2, "prefixed": 0, "neighbour": 2, "locality": 1, "portability": 0}
+if TYPE_CHECKING:
+    from editbench.datasets import Dataset
+
+# Characters of a token of English, tokens that an answer has beside those of its words (its end), and tokens of a
+# generation up to its natural stop.
+TOKEN_CHARACTERS, END_TOKENS, GENERATED_TOKENS = 4.2, 1, 12
+# How many of a dataset's requests are looked at.
+SEEN_REQUESTS = 500
 # Share of the best matrix product that batched training and batched generation reach, measured on two cores.
 TRAIN_EFFICIENCY, GENERATE_EFFICIENCY = 0.6, 0.4
 # What Python, torch and transformers take before any weight is loaded, and activations of a batch.
@@ -29,6 +35,36 @@ RUNTIME_BYTES = 700 * 2**20
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 _SMOLLM2_SHAPE = ModelShape("llama", 30, 576, 1536, 49152, 3_540_096)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one request of a dataset asks of a model, on average.
+
+    Attributes
+    ----------
+    prompt, answer: tokens of a prompt, and of an answer with its end.
+    probes: probe kind -> how many a request has, without the edit prompt itself.
+    """
+
+    prompt: float
+    answer: float
+    probes: Mapping[str, float]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Load:
+        """Return the means over the dataset's first requests."""
+        seen = dataset.requests[:SEEN_REQUESTS]
+        kinds = Counter(probe.kind for request in seen for probe in request.probes)
+        prompt = sum(len(r.prompt) for r in seen) / len(seen) / TOKEN_CHARACTERS
+        answer = sum(len(r.target_new) + 1 for r in seen) / len(seen) / TOKEN_CHARACTERS + END_TOKENS
+        return cls(prompt, answer, {kind: n / len(seen) for kind, n in kinds.items()})
+
+    def asked(self, run: RunSpec) -> float:
+        """Return how many probes a request is asked in this run, its own prompt included."""
+        limits = run.probes.limits
+        most = {kind: limits.get(kind) for kind in self.probes}
+        return 1 + sum(n if most[kind] is None else min(n, most[kind] or 0) for kind, n in self.probes.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,57 +138,90 @@ def machine_flops(seconds: float = 0.2) -> float:
     return 2 * side**3 / best
 
 
-def probes_per_request(run: RunSpec) -> int:
-    """Return how many probes a request is expected to have, its own prompt included."""
-    limits = run.probes.limits.items()
-    return 1 + sum(TYPICAL_PROBES[kind] if most is None else most for kind, most in limits)
-
-
-def _evaluate_seconds(run: RunSpec, scale: int, shape: ModelShape, flops: float) -> float:
+def _evaluate_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops: float) -> float:
     weights = shape.n_layers * shape.parameters + shape.vocab * shape.hidden
-    probes = min(scale, run.probes.budget or scale) * probes_per_request(run)
-    scoring = 2 * weights * probes * (PROMPT_TOKENS + 2 * ANSWER_TOKENS)
+    probes = min(scale, run.probes.budget or scale) * load.asked(run)
+    scoring = 2 * weights * probes * (load.prompt + 2 * load.answer)
     generating = 2 * weights * probes * GENERATED_TOKENS
     return (scoring / TRAIN_EFFICIENCY + generating / GENERATE_EFFICIENCY) / flops
 
 
-def _edit_seconds(run: RunSpec, scale: int, shape: ModelShape, flops: float) -> float:
+def _edit_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops: float) -> float:
     """Ask the method itself; what it cannot say counts as nothing here, and the run itself will show why."""
     from editbench.registry import load_method
 
     method = load_method(run.method)
     before = max((other for other in run.scales if other < scale), default=0) if run.regime == "sequential" else 0
-    tokens = PROMPT_TOKENS + ANSWER_TOKENS
     try:
         hparams = method.settings(shape, run.hparams).values
-        cost = float(method.flops(shape, hparams, scale - before, tokens))
+        cost = float(method.flops(shape, hparams, scale - before, load.prompt + load.answer))
     except Exception:
         return 0.0
     return cost / (TRAIN_EFFICIENCY * flops)
 
 
-def estimate(plan: Plan) -> list[CellEstimate]:
+def estimate(plan: Plan, dataset: Dataset) -> list[CellEstimate]:
     """Return the expected cost of every cell, in the plan's order."""
-    flops = machine_flops()
-    return [_cell(run, scale, flops) for run, scale in plan.cells()]
+    flops, load = machine_flops(), Load.of(dataset)
+    return [_cell(run, scale, load, flops) for run, scale in plan.cells()]
 
 
-def _cell(run: RunSpec, scale: int, flops: float) -> CellEstimate:
+def _cell(run: RunSpec, scale: int, load: Load, flops: float) -> CellEstimate:
     shape = shape_of_name(run.model)
     if shape is None:
         return CellEstimate(run, scale, None, None, None)
     weights = shape.n_layers * shape.parameters + 2 * shape.vocab * shape.hidden
     memory = weights * DTYPE_BYTES[run.dtype] + RUNTIME_BYTES
-    edit_s = _edit_seconds(run, scale, shape, flops)
-    return CellEstimate(run, scale, edit_s, _evaluate_seconds(run, scale, shape, flops), memory)
+    edit_s = _edit_seconds(run, scale, shape, load, flops)
+    return CellEstimate(run, scale, edit_s, _evaluate_seconds(run, scale, shape, load, flops), memory)
 
 
-def weights(plan: Plan) -> dict[tuple[str, int], float]:
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """A plan cut down to a time.
+
+    Attributes
+    ----------
+    plan: the cells that fit in; None if none does.
+    left_out: the others, with what each was expected to take.
+    """
+
+    plan: Plan | None
+    left_out: tuple[CellEstimate, ...]
+
+
+def trim(plan: Plan, dataset: Dataset, hours: float, finished: Callable[[RunSpec, int], bool]) -> Trimmed:
+    """Keep the cells that are expected to fit into ``hours``: small scales first, and all of a run below any kept one.
+
+    Cells that are ``finished`` cost nothing, so that the same command later goes further. Raises
+    :class:`~editbench.errors.UserError` if the cost of a model is not known.
+    """
+    found = estimate(plan, dataset)
+    unknown = next((cell.run.model for cell in found if cell.seconds is None), None)
+    if unknown is not None:
+        raise UserError(
+            f"What {unknown} costs is not known before it is loaded.", hint="Give --max-scale, not --hours."
+        )
+    left, left_out, stopped = hours * 3600, [], set()
+    for cell in sorted(found, key=lambda cell: cell.scale):
+        seconds = 0.0 if finished(cell.run, cell.scale) else cell.seconds or 0.0
+        if cell.run.key in stopped or seconds > left:
+            stopped.add(cell.run.key)
+            left_out.append(cell)
+        else:
+            left -= seconds
+    gone = {(cell.run.key, cell.scale) for cell in left_out}
+    kept = {run.key: tuple(scale for scale in run.scales if (run.key, scale) not in gone) for run in plan.runs}
+    runs = tuple(replace(run, scales=kept[run.key]) for run in plan.runs if kept[run.key])
+    return Trimmed(Plan(plan.suite, runs) if runs else None, tuple(left_out))
+
+
+def weights(plan: Plan, dataset: Dataset) -> dict[tuple[str, int], float]:
     """Return what :class:`editbench.progress.Progress` wants: expected seconds by run label and scale.
 
     Where a model's shape is not known a cell counts as many seconds as it has requests; only ratios matter.
     """
     return {
         (run_label(cell.run.model, cell.run.label, cell.run.seed), cell.scale): cell.seconds or float(cell.scale)
-        for cell in estimate(plan)
+        for cell in estimate(plan, dataset)
     }

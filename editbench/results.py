@@ -164,7 +164,7 @@ def run(
     chosen = loaded.with_options(methods=methods, models=models, seeds=seeds, max_scale=max_scale)
     options = RunOptions(device=device, dtype=dtype, command=f"editbench.run({str(loaded.name)!r}, …)")
     prepared = prepare(chosen, options)
-    return carry_out(prepared, Path(results), options, progress_for(weights(prepared.plan)))
+    return carry_out(prepared, Path(results), options, progress_for(weights(prepared.plan, prepared.dataset)))
 
 
 def stored_leaderboard(

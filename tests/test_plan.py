@@ -10,9 +10,10 @@ from results_tree import SUITE, small_plan, small_suite, write_data
 
 from editbench.datasets import load_dataset
 from editbench.errors import BadModel, BadPlugin, BadSuite, UnknownName, UserError
-from editbench.estimate import estimate, machine_flops, shape_of_name
+from editbench.estimate import Load, estimate, machine_flops, shape_of_name, trim
 from editbench.plan import RunOptions, bind, check_names, check_scales, make_plan
-from editbench.suite import Suite, parse_suite
+from editbench.report.plans import left_out
+from editbench.suite import Probes, Suite, parse_suite
 
 
 def test_a_plan_has_one_run_per_model_seed_and_method(tmp_path: Path) -> None:
@@ -168,12 +169,48 @@ def test_changing_a_methods_source_or_its_shared_files_or_its_settings_changes_t
 
 
 def test_estimates_grow_with_the_scale_and_name_no_cost_for_an_unknown_shape(tmp_path: Path) -> None:
-    small, large = (cell for cell in estimate(make_plan(small_suite(tmp_path))) if cell.run.label == "local")
+    plan, dataset = small_plan(tmp_path)
+    small, large = (cell for cell in estimate(plan, dataset) if cell.run.label == "local")
     assert small.edit_s and small.evaluate_s and large.edit_s and large.evaluate_s
     assert large.edit_s == pytest.approx(4 * small.edit_s)
     assert large.evaluate_s == pytest.approx(4 * small.evaluate_s)
-    unknown = estimate(make_plan(small_suite(tmp_path).with_options(models=["org/unknown"])))
+    unknown = estimate(make_plan(small_suite(tmp_path).with_options(models=["org/unknown"])), dataset)
     assert {(cell.seconds, cell.memory) for cell in unknown} == {(None, None)}
+
+
+def test_the_load_of_a_dataset_counts_its_probes_up_to_the_suites_limits(tmp_path: Path) -> None:
+    plan, dataset = small_plan(tmp_path)
+    load = Load.of(dataset)
+    assert load.probes == {"rephrase": 1.0}
+    assert load.prompt == pytest.approx(len("The colour of thing 0 is") / 4.2)
+    assert load.answer == pytest.approx(len(" blue0") / 4.2 + 1)
+    run = plan.runs[0]
+    assert load.asked(run) == 2 and load.asked(replace(run, probes=Probes(rephrase=0))) == 1
+
+
+def test_a_plan_is_trimmed_to_a_time_small_scales_first(tmp_path: Path) -> None:
+    plan, dataset = small_plan(tmp_path)
+    cost = {(cell.run.label, cell.scale): cell.seconds or 0.0 for cell in estimate(plan, dataset)}
+    enough = sum(cost.values()) - 0.5 * cost["local", 4]
+    found = trim(plan, dataset, enough / 3600, lambda run, scale: False)
+    assert [(cell.run.label, cell.scale) for cell in found.left_out] == [("local", 4)]
+    assert found.plan is not None and [run.scales for run in found.plan.runs] == [(1, 4), (1,)]
+    assert [run.run_id for run in found.plan.runs] == [run.run_id for run in plan.runs]
+    [said] = left_out(found.left_out)
+    assert "local" in said and "at 4," in said
+
+
+def test_what_is_finished_costs_nothing_when_a_plan_is_trimmed(tmp_path: Path) -> None:
+    plan, dataset = small_plan(tmp_path)
+    assert trim(plan, dataset, 1e-9, lambda run, scale: False).plan is None
+    later = trim(plan, dataset, 1e-9, lambda run, scale: run.label == "local")
+    assert later.plan is not None and [run.label for run in later.plan.runs] == ["local"]
+
+
+def test_a_run_keeps_no_scale_above_one_that_was_left_out(tmp_path: Path) -> None:
+    plan, dataset = small_plan(tmp_path)
+    found = trim(plan, dataset, 1e-9, lambda run, scale: scale == 4)
+    assert found.plan is None and len(found.left_out) == 4
 
 
 def test_the_shape_is_read_from_a_folders_config(tmp_path: Path) -> None:

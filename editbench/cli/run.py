@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ from editbench.cli.options import (
     json_option,
     results_option,
 )
+from editbench.errors import UserError
 
 if TYPE_CHECKING:
     from editbench.plan import RunOptions
-    from editbench.results import Results
+    from editbench.results import Prepared, Results
 
 
 @click.command("run")
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=CommaList(int), help="Instead of the suite's.")
 @click.option("--scales", type=CommaList(int), help="Numbers of edits to measure at, instead of the suite's.")
 @click.option("--max-scale", type=click.IntRange(min=1), help="Measure no scale above this.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Leave out what would not fit into this.")
 @results_option
 @click.option("--device", default="auto", show_default=True, envvar="EDITBENCH_DEVICE", help="cpu, cuda, cuda:1, auto.")
 @dtype_option
@@ -57,10 +60,12 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
     options = _options(given)
     prepared = prepare(chosen, options)
+    if given["hours"]:
+        prepared = _within(prepared, given["hours"], results)
     if dry_run:
-        _show_plan(prepared.plan, as_json)
+        _show_plan(prepared, as_json)
         return
-    progress = progress_for(weights(prepared.plan), quiet)
+    progress = progress_for(weights(prepared.plan, prepared.dataset), quiet)
     found = carry_out(prepared, results, options, progress)
     _show(found, results, suite, as_json)
     if found.trouble:
@@ -88,11 +93,28 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
     click.echo(f"Again:   {shlex.join(again)}")
 
 
-def _show_plan(plan: Any, as_json: bool) -> None:
+def _within(prepared: Prepared, hours: float, results: Path) -> Prepared:
+    """Leave out what is not expected to fit into ``hours``, and say so on stderr."""
+    from editbench.estimate import trim
+    from editbench.report.plans import left_out
+    from editbench.store import Store
+
+    store = Store(results)
+    found = trim(prepared.plan, prepared.dataset, hours, lambda run, scale: store.cell_status(run, scale) is not None)
+    for line in left_out(found.left_out):
+        click.echo(line, err=True)
+    if found.plan is None:
+        raise UserError(
+            f"Nothing fits into {hours:g} hours.", hint="See what it takes: the same command with --dry-run"
+        )
+    return replace(prepared, plan=found.plan)
+
+
+def _show_plan(prepared: Prepared, as_json: bool) -> None:
     from editbench.estimate import estimate
     from editbench.report.plans import as_rich, as_rows
 
-    found = estimate(plan)
+    plan, found = prepared.plan, estimate(prepared.plan, prepared.dataset)
     if as_json:
         echo_json({"suite": plan.suite.name, "cells": as_rows(found)})
     else:

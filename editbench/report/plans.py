@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from editbench.progress import clock
+from editbench.progress import clock, run_label
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,6 +50,18 @@ def as_rich(plan: Plan, found: Sequence[CellEstimate]) -> Table:
         run = cell.run
         table.add_row(run.model, run.label, str(run.seed), f"{cell.scale:,}", *times, run.cell_id(cell.scale)[:8])
     return table
+
+
+def left_out(cells: Sequence[CellEstimate]) -> list[str]:
+    """Return a line for each run that lost scales to a limit of hours: which, and what they would take."""
+    lost: dict[tuple[str, str, int], list[CellEstimate]] = {}
+    for cell in cells:
+        lost.setdefault(cell.run.key, []).append(cell)
+    return [
+        f"left out: {run_label(*key)} at {', '.join(f'{cell.scale:,}' for cell in same)}, "
+        f"about {clock(sum(cell.seconds or 0.0 for cell in same))}"
+        for key, same in lost.items()
+    ]
 
 
 def _time(seconds: float | None) -> str:
