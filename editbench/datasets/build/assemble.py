@@ -46,17 +46,18 @@ def unambiguous(facts: Iterable[Fact]) -> list[Fact]:
     for fact in facts:
         answers[fact.subject.casefold()].add(fact.answer)
         first.setdefault(fact.subject.casefold(), fact)
-    return [fact for name, fact in first.items() if len(answers[name]) == 1 and not _holds(fact.subject, fact.answer)]
+    return [fact for name, fact in first.items() if len(answers[name]) == 1 and not holds(fact.subject, fact.answer)]
 
 
-def _holds(text: str, answer: str) -> bool:
+def holds(text: str, answer: str) -> bool:
+    """Return whether the text gives the answer away."""
     return answer.removeprefix("the ").casefold() in text.casefold()
 
 
-def pool(relation: Relation) -> Pool:
+def pool(relation: Relation, neighbours: int = NEIGHBOURS) -> Pool:
     """Sort a relation's facts into those to edit and those to keep.
 
-    An answer is edited away only where at least ``NEIGHBOURS`` kept subjects share it.
+    An answer is edited away only where at least ``neighbours`` kept subjects share it.
     """
     facts = unambiguous(relation.facts())
     if not relation.ranked:
@@ -69,13 +70,13 @@ def pool(relation: Relation) -> Pool:
         full = taken[fact.answer] >= max(1, int(relation.limit * relation.share))
         if len(edited) == relation.limit:
             break
-        if not (full or is_reserved(fact, relation.kind) or shared[fact.answer] < NEIGHBOURS):
+        if not (full or is_reserved(fact, relation.kind) or shared[fact.answer] < neighbours):
             edited.append(fact)
             taken[fact.answer] += 1
     return Pool(relation, edited, kept)
 
 
-def _without_edited(pools: Sequence[Pool]) -> list[Pool]:
+def without_edited(pools: Sequence[Pool]) -> list[Pool]:
     """Leave out kept facts whose subject another kind edits under the same name (a city and a county)."""
     edited = {fact.subject.casefold() for one in pools for fact in one.edited}
     return [
@@ -83,9 +84,9 @@ def _without_edited(pools: Sequence[Pool]) -> list[Pool]:
     ]
 
 
-def _false_answer(fact: Fact, frequency: Counter[str], draw: random.Random) -> str:
+def false_answer(fact: Fact, frequency: Counter[str], draw: random.Random) -> str:
     """Draw another answer of the relation, common ones more often, as CounterFact does."""
-    others = sorted(a for a in frequency if a != fact.answer and not _holds(fact.subject, a))
+    others = sorted(a for a in frequency if a != fact.answer and not holds(fact.subject, a))
     return draw.choices(others, [frequency[answer] for answer in others])[0]
 
 
@@ -108,7 +109,7 @@ def _localities(kind: str, avoid: set[str], pools: Sequence[Pool], draw: random.
 def _request(fact: Fact, one: Pool, frequency: Counter[str], pools: Sequence[Pool]) -> Request:
     relation = one.relation
     draw = random.Random(seed(SEED, "request", relation.name, fact.subject))
-    new = _false_answer(fact, frequency, draw)
+    new = false_answer(fact, frequency, draw)
     templates = draw.sample(relation.templates, 1 + REPHRASES)
     prompt, start = render(templates[0], fact)
     rephrases = [Probe(REPHRASE, render(template, fact)[0], new) for template in templates[1:]]
@@ -121,7 +122,7 @@ def build(relations: Sequence[Relation]) -> list[Request]:
 
     Relations with ``limit=0`` are never edited and only give locality probes.
     """
-    pools = _without_edited([pool(relation) for relation in relations])
+    pools = without_edited([pool(relation) for relation in relations])
     requests: list[Request] = []
     for one in pools:
         frequency = Counter(fact.answer for fact in one.edited)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 Facts = Callable[[], "Iterable[Fact]"]
@@ -25,6 +25,20 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """A question whose answer follows from a relation's object (portability).
+
+    Attributes
+    ----------
+    template: a sentence that ends where the answer goes, the place of the relation's subject marked ``{}``.
+    table: gives the answer by object; objects without one are not asked about.
+    """
+
+    template: str
+    table: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """One kind of fact.
 
@@ -37,6 +51,7 @@ class Relation:
     limit: most requests of this relation; 0: the relation is asked about and never edited.
     share: most of its requests that may have the same true answer, as a share of ``limit``.
     ranked: False if the order of ``facts`` means nothing; it is then shuffled by name.
+    follows: at most eight questions about what follows from the object.
     """
 
     name: str
@@ -46,18 +61,26 @@ class Relation:
     limit: int
     share: float = 1.0
     ranked: bool = True
+    follows: tuple[Follow, ...] = ()
 
 
-RESERVED = {"city": 0.2, "county": 0.2, "airport": 0.25, "laureate": 0.25, "company": 0.25}
+RESERVED = {
+    "city": 0.2,
+    "county": 0.2,
+    "airport": 0.25,
+    "laureate": 0.25,
+    "company": 0.25,
+    "organism": 0.2,
+    "player": 0.2,
+    "deep sky object": 0.2,
+}
 RESERVED_ELSE = 0.35
 """Share of each kind's subjects that no request may edit; small kinds keep more, so that neighbours are found."""
 
 
 def render(template: str, fact: Fact) -> tuple[str, int]:
     """Return the template about this fact's subject, and where the subject begins."""
-    at = template.index("{}")
-    article = f"{fact.article} " if fact.article else ""
-    if at == 0:
-        article = article.capitalize()
-    start = at + len(article)
-    return template[:at] + article + fact.subject + template[at + 2 :], start
+    before, _, after = template.partition("{}")
+    if fact.article:
+        before += f"{fact.article if before else fact.article.capitalize()} "
+    return before + fact.subject + after, len(before)

