@@ -31,6 +31,7 @@ from editbench.models.partial import (
     replace_input,
     right_padded,
     run_until_stopped,
+    short_attention,
     skip_blocks,
 )
 from editbench.models.ragged import Ragged
@@ -215,6 +216,7 @@ class PrefixCache:
                 self._skip_prefix(stack, batch)
             last_mlp_only_at(stack, self.lm, rows, positions)
             stack.enter_context(logits_at(self.lm, rows, positions))
+            stack.enter_context(short_attention(self.lm))
             output = torch.func.functional_call(
                 self.lm.model, weights, (), {"input_ids": self._ids(batch), "use_cache": False}
             )

@@ -27,6 +27,7 @@ from editbench.models.partial import (
     logits_at,
     output_seen,
     run_until_stopped,
+    short_attention,
     skip_blocks,
 )
 from editbench.models.prefix import by_length, pass_tokens
@@ -190,6 +191,7 @@ class Tails:
             if self.block < self.lm.layout.n_blocks - 1:
                 last_mlp_only_at(stack, self.lm, rows, positions)
             stack.enter_context(logits_at(self.lm, rows, positions))
+            stack.enter_context(short_attention(self.lm))
             output = self.lm.model(**self._inputs(piece))
         logits: Tensor = output.logits[0].float()
         return logits
