@@ -169,22 +169,26 @@ def _requests(columns: Mapping[str, list[Any]], shared: Any, prefix: str) -> lis
     facts = list(map(Fact, columns["subject"], columns["target_true"], columns["article"]))
     neighbour = _asking(NEIGHBOUR, facts, columns, templates)
     locality = _asking(LOCALITY, facts, columns, templates)
-    chosen = {part: _numbers(columns, part) for part in ("rephrase", "neighbour", "locality")}
-    first = columns["target_new"].count(None)
+    rephrase, near, far = (_numbers(columns, part) for part in ("rephrase", "neighbour", "locality"))
+    news, names, numbers, follow = (columns[name] for name in ("target_new", "relation", "template", "follows"))
+    asked = {
+        (name, mask): [one for place, one in enumerate(follows.get(name, ())) if mask >> place & 1]
+        for name, mask in set(zip(names, follow, strict=True))
+    }
+    first = news.count(None)
     requests = []
     for row in range(first, len(facts)):
-        fact, new, relation = facts[row], columns["target_new"][row], columns["relation"][row]
+        fact, new, relation = facts[row], news[row], names[row]
         texts = templates[relation]
-        prompt, start = render(texts[columns["template"][row]], fact)
+        prompt, start = render(texts[numbers[row]], fact)
         probes = (
-            *[Probe(REPHRASE, render(texts[number], fact)[0], new) for number in chosen["rephrase"][row]],
+            *[Probe(REPHRASE, render(texts[number], fact)[0], new) for number in rephrase[row]],
             Probe(PREFIXED, f"{sentences[columns['sentence'][row]]} {prompt}", new),
-            *map(neighbour, chosen["neighbour"][row]),
-            *map(locality, chosen["locality"][row]),
+            *map(neighbour, near[row]),
+            *map(locality, far[row]),
             *[
                 Probe(PORTABILITY, render(template, fact)[0], answers[new])
-                for number, (template, answers) in enumerate(follows[relation])
-                if columns["follows"][row] >> number & 1
+                for template, answers in asked[relation, follow[row]]
             ],
         )
         name = f"{prefix}{row - first:06d}"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring
 from pathlib import Path
 
@@ -59,20 +60,24 @@ def content_hash(requests: Iterable[Request]) -> str:
         for probe in r.probes:
             line = kept.get(id(probe))
             if line is None:
-                line = f"[{_quoted(probe.kind)},{_quoted(probe.prompt)},{_quoted(probe.answer)}]"
+                line = f"[{_often(probe.kind)},{_quoted(probe.prompt)},{_often(probe.answer)}]"
                 # these may be shared by many requests
                 if probe.kind in {NEIGHBOUR, LOCALITY}:
                     kept[id(probe)] = line
                     held.append(probe)
             probes.append(line)
-        texts = (r.id, r.prompt, r.subject, r.target_new, r.target_true, r.relation)
+        texts = f"{_quoted(r.id)},{_quoted(r.prompt)},{_quoted(r.subject)}"
+        objects = f"{_often(r.target_new)},{_often(r.target_true)},{_often(r.relation)}"
         start = "null" if r.subject_start is None else int(r.subject_start)
-        digest.update(f"[{','.join(map(_quoted, texts))},{start},[{','.join(probes)}]]\n".encode())
+        digest.update(f"[{texts},{objects},{start},[{','.join(probes)}]]\n".encode())
     return digest.hexdigest()
 
 
 def _quoted(text: str | None) -> str:
     return "null" if text is None else encode_basestring(text)
+
+
+_often = lru_cache(maxsize=1 << 16)(_quoted)
 
 
 @contextmanager

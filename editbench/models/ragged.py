@@ -83,7 +83,7 @@ def _bytes_of(values: Tensor) -> memoryview:
 
 
 def room_for(rows: int, width: int, like: Tensor) -> Rows:
-    """Return room for [rows, width] of ``like``'s dtype: on its device, else in (pinned) host memory, else in a file."""
+    """Return room for [rows, width]: on ``like``'s device, else in (pinned) host memory, else in a file."""
     size = rows * width * like.element_size()
     if like.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(like.device)

@@ -9,6 +9,7 @@ from functools import cache
 
 from editbench.datasets.build import sources
 from editbench.datasets.build.halves import half
+from editbench.datasets.build.places import of_country
 from editbench.datasets.build.regions import SEATS
 from editbench.datasets.build.relation import Fact, Follow, Relation
 
@@ -144,6 +145,7 @@ RELATIONS = (
         ),
         limit=1400,
         share=MOST_AMERICANS,
+        follows=of_country("the birthplace of the baseball player {}"),
     ),
     Relation(
         "player-first-team",

@@ -149,11 +149,13 @@ def _classes() -> Iterator[Fact]:
 
 
 def _countries() -> Iterator[Fact]:
-    lands = {land["label"]: answer(land) for land in states() if land["label"] not in UNCLEAR_LANDS}
+    """Yield the country of species whose article names one country and says that they are found there."""
+    lands = {land["label"]: answer(land) for land in states()}
+    named = re.compile(rf"\b(?:{'|'.join(map(re.escape, lands))})\b")
     for one in organisms():
-        named = {found[1] for found in (ENDEMIC.search(one.text), FOUND.search(one.text)) if found}
-        land = next(iter(named)) if len(named) == 1 else ""
-        if land in lands and land[:4].casefold() not in one.subject.casefold():
+        found = ENDEMIC.search(one.text) or FOUND.search(one.text)
+        land = found[1] if found and set(named.findall(one.text)) == {found[1]} else ""
+        if land and land not in UNCLEAR_LANDS and land[:4].casefold() not in one.subject.casefold():
             yield Fact(one.subject, lands[land], one.article)
 
 

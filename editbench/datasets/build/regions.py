@@ -285,6 +285,28 @@ SEATS = {
         "Abruzzo: L'Aquila; Friuli-Venezia Giulia: Trieste; Marche: Ancona; Apulia: Bari; Liguria: Genoa; "
         "Umbria: Perugia; Molise: Campobasso; Basilicata: Potenza; the Aosta Valley: Aosta"
     ),
+    "ES": pairs(
+        "Castile and León: Valladolid; Castilla-La Mancha: Toledo; Catalonia: Barcelona; Andalusia: Seville; "
+        "Aragon: Zaragoza; the Valencian Community: Valencia; Extremadura: Mérida; Galicia: Santiago de Compostela; "
+        "Navarre: Pamplona; La Rioja: Logroño; the Balearic Islands: Palma; Asturias: Oviedo; Cantabria: Santander"
+    ),
+    "MX": pairs(
+        "Veracruz: Xalapa; Chiapas: Tuxtla Gutiérrez; Michoacán: Morelia; Guerrero: Chilpancingo; Hidalgo: Pachuca; "
+        "Jalisco: Guadalajara; Sinaloa: Culiacán; Tabasco: Villahermosa; Yucatán: Mérida; Sonora: Hermosillo; "
+        "Morelos: Cuernavaca; Nayarit: Tepic; Baja California: Mexicali; Nuevo León: Monterrey; "
+        "Quintana Roo: Chetumal; Coahuila: Saltillo; Tamaulipas: Ciudad Victoria; Baja California Sur: La Paz"
+    ),
+    "ID": pairs(
+        "East Java: Surabaya; West Java: Bandung; Central Java: Semarang; East Nusa Tenggara: Kupang; "
+        "West Nusa Tenggara: Mataram; Banten: Serang; Bali: Denpasar; North Sumatra: Medan; West Sumatra: Padang; "
+        "South Sumatra: Palembang; Central Kalimantan: Palangka Raya; South Sulawesi: Makassar; "
+        "North Sulawesi: Manado; Riau: Pekanbaru"
+    ),
+    "PL": pairs(
+        "Lesser Poland: Kraków; Masovia: Warsaw; Silesia: Katowice; Subcarpathia: Rzeszów; Lower Silesia: Wrocław; "
+        "Greater Poland: Poznań; Pomerania: Gdańsk; West Pomerania: Szczecin; Warmia-Masuria: Olsztyn; "
+        "Podlasie: Białystok"
+    ),
     "BR": pairs(
         "Minas Gerais: Belo Horizonte; Rio Grande do Sul: Porto Alegre; Bahia: Salvador; Paraná: Curitiba; "
         "Santa Catarina: Florianópolis; Goiás: Goiânia; Piauí: Teresina; Maranhão: São Luís; Paraíba: João Pessoa; "

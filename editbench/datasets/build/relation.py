@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 Facts = Callable[[], "Iterable[Fact]"]
 
@@ -80,7 +81,13 @@ RESERVED_ELSE = 0.35
 
 def render(template: str, fact: Fact) -> tuple[str, int]:
     """Return the template about this fact's subject, and where the subject begins."""
-    before, _, after = template.partition("{}")
+    before, after = _around(template)
     if fact.article:
         before += f"{fact.article if before else fact.article.capitalize()} "
     return before + fact.subject + after, len(before)
+
+
+@cache
+def _around(template: str) -> tuple[str, str]:
+    before, _, after = template.partition("{}")
+    return before, after
