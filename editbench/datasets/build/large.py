@@ -42,6 +42,8 @@ LOCALITY_ONLY = (
     "element-family",
     "mineral-crystal-system",
 )
+# no company is moved to Japan and to Texas at once
+CLASHING = (("company-country", "company-us-state"), ("airport-country", "us-airport-state"))
 ASKED_FOR_LOCALITY = frozenset({*LOCALITY_ONLY, "city-country", "city-continent", "company-country", "animal-class"})
 
 
@@ -57,6 +59,16 @@ def relations() -> tuple[Relation, ...]:
         *(replace(shared[name], limit=n, share=share, follows=more) for name, (n, share, more) in ALSO.items()),
         *(replace(shared[name], limit=0) for name in LOCALITY_ONLY),
     )
+
+
+def _without_clashes(pools: Sequence[Pool]) -> list[Pool]:
+    """Leave a subject out of a relation that could contradict another one that edits it."""
+    edited = {one.relation.name: {fact.subject for fact in one.edited} for one in pools}
+    barred = {second: edited.get(first, set()) for first, second in CLASHING}
+    return [
+        replace(one, edited=[fact for fact in one.edited if fact.subject not in barred.get(one.relation.name, ())])
+        for one in pools
+    ]
 
 
 def _cut(pools: Sequence[Pool], size: int) -> list[Pool]:
@@ -139,7 +151,7 @@ def _edits(one: Pool, questions: _Questions) -> Iterator[Edit]:
 
 def pools(chosen: Sequence[Relation]) -> list[Pool]:
     """Sort the facts of these relations into those to edit and those to keep."""
-    return without_edited([pool(relation, NEIGHBOURS) for relation in chosen])
+    return without_edited(_without_clashes([pool(relation, NEIGHBOURS) for relation in chosen]))
 
 
 def _needed(relation: Relation, edits: Sequence[Edit]) -> list[tuple[str, dict[str, str]]]:
