@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from editbench.datasets import DatasetSpec
+from editbench.datasets.readers import PUBLISHED
 from editbench.errors import BadSuite, UserError
 from editbench.protocol import Protocol
 from editbench.registry import suite_file
@@ -196,10 +197,12 @@ class Suite(_Strict):
         scales: Sequence[int] | None = None,
         max_scale: int | None = None,
         revision: str | None = None,
+        data: str | None = None,
     ) -> Suite:
         """Return this suite with some choices replaced.
 
-        ``methods`` picks labels of the suite, else every entry of that method, else any other registered method;
+        ``data`` is the file to read requests from, in the form of the suite's dataset. ``methods`` picks labels of
+        the suite, else every entry of that method, else any other registered method;
         ``add_methods`` adds to them; ``revision`` pins every model that has none. Raises :class:`UserError`.
         """
         chosen: dict[str, Any] = {}
@@ -209,6 +212,9 @@ class Suite(_Strict):
         if models is not None or revision is not None:
             picked = self.models if models is None else [self._model(name) for name in models]
             chosen["models"] = [{"name": m.name, "revision": m.revision or revision} for m in picked]
+        if data is not None:
+            place = "path" if self.dataset.name in PUBLISHED else "name"
+            chosen["dataset"] = {**self.dataset.model_dump(), place: data}
         given = {"seeds": seeds, "scales": scales, "max_scale": max_scale}
         chosen |= {key: list(v) if isinstance(v, Sequence) else v for key, v in given.items() if v is not None}
         return self._replaced(chosen)

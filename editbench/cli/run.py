@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--methods", type=CommaList(), help="Only these: labels of the suite, or any registered method.")
 @click.option("--method", "added", multiple=True, type=RegisteredName("method"), help="Add ./file.py:Class or a name.")
 @click.option("--models", type=CommaList(), help="Instead of the suite's: names, hub ids, folders, GGUF files.")
+@click.option("--data", help="Read the requests from this file: for suites whose dataset cannot be shipped.")
 @click.option("--revision", help="Pin the hub models that the suite does not pin.")
 @click.option("--seeds", type=CommaList(int), help="Instead of the suite's.")
 @click.option("--scales", type=CommaList(int), help="Numbers of edits to measure at, instead of the suite's.")
@@ -56,7 +57,7 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     from editbench.results import carry_out, prepare
     from editbench.suite import load_suite
 
-    choices = ("methods", "models", "revision", "seeds", "scales", "max_scale")
+    choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
     options = _options(given)
     prepared = prepare(chosen, options)

@@ -36,6 +36,7 @@ def require_path(spec: DatasetSpec) -> str:
         raise BadData(
             f"The dataset {spec.name} does not ship with editbench.",
             f"Expected a path to a copy of it: {PUBLISHED.get(spec.name, 'a file')}.",
+            f"editbench run --data path/to/{spec.name}.json, or in the suite "
             f"dataset: {{name: {spec.name}, path: path/to/{spec.name}.json}}",
         )
     return spec.path
