@@ -76,19 +76,16 @@ def leaderboard(suite: Path, results: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("regime", ["batch", "{sequential: 4}"])
-def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(regime: str, model: Path, tmp_path: Path) -> None:
-    suite = tmp_path / "kill.yaml"
-    suite.write_text(SUITE.format(model=model, regime=regime))
+def kill_and_compare(suite: Path, folder: Path, draw: random.Random) -> None:
+    """Kill runs of a suite at ``KILLS`` random moments, let each be finished, and compare with one nobody killed."""
     began = time.monotonic()
-    finish(suite, tmp_path / "unbroken", tmp_path / "cache-unbroken")
+    finish(suite, folder / "unbroken", folder / "cache-unbroken")
     whole = time.monotonic() - began
 
-    draw, kills, attempt = random.Random(regime), 0, 0
+    kills, attempt = 0, 0
     while kills < KILLS:
         attempt += 1
-        results, cache = tmp_path / f"killed-{attempt}", tmp_path / f"cache-{attempt}"
+        results, cache = folder / f"killed-{attempt}", folder / f"cache-{attempt}"
         for _ in range(4):
             process = start(suite, results, cache)
             try:
@@ -100,8 +97,25 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(regime: str, mo
             else:
                 break
         finish(suite, results, cache)
-        assert without_times(results) == without_times(tmp_path / "unbroken")
-        assert leaderboard(suite, results) == leaderboard(suite, tmp_path / "unbroken")
+        assert without_times(results) == without_times(folder / "unbroken")
+        assert leaderboard(suite, results) == leaderboard(suite, folder / "unbroken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regime", ["batch", "{sequential: 4}"])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(regime: str, model: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "kill.yaml"
+    suite.write_text(SUITE.format(model=model, regime=regime))
+    kill_and_compare(suite, tmp_path, random.Random(regime))
+
+
+@pytest.mark.slow
+def test_a_stream_of_a_thousand_killed_at_random_moments_ends_with_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "kill.yaml"
+    text = SUITE.format(model=model, regime="{sequential: 50}").replace("[2, 5, 40]", "[100, 1000]")
+    text = text.replace("[none, ft-depth-first, locft-bf]", "[locft-bf, ultraedit]")
+    suite.write_text(text + "probes: {rephrase: 1, neighbour: 1, locality: 0, budget: 100}\n")
+    kill_and_compare(suite, tmp_path, random.Random("a thousand"))
 
 
 @pytest.mark.slow
