@@ -61,10 +61,13 @@ class BreadthFirstHparams(FineTuneHparams):
     ----------
     batch_size: requests in a mini-batch.
     skip_learnt: whether a mini-batch whose loss is under ``stop_loss`` takes no step.
+    max_batches: most mini-batches in all, however many passes are left; none: no limit. Bounds the time that very
+        many requests take.
     """
 
     batch_size: PositiveInt = 1
     skip_learnt: bool = False
+    max_batches: PositiveInt | None = None
 
 
 class FineTune(Method):
@@ -122,6 +125,14 @@ class BreadthFirst(FineTune):
 
     class Hparams(BreadthFirstHparams):
         """See :class:`FineTuneHparams` and :class:`BreadthFirstHparams`."""
+
+    @classmethod
+    def flops(cls, shape: ModelShape, hparams: BreadthFirstHparams, n_requests: int, tokens: float) -> float:
+        """Return the operations of an edit that uses all its passes, or all its mini-batches if those are fewer."""
+        if hparams.max_batches is not None and n_requests:
+            passes = min(hparams.passes, hparams.max_batches * hparams.batch_size / n_requests)
+            hparams = hparams.model_copy(update={"passes": passes})
+        return super().flops(shape, hparams, n_requests, tokens)
 
     def fit(self, trainer: Trainer, rng: torch.Generator) -> None:
         """Train in epochs."""

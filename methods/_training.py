@@ -218,16 +218,17 @@ class _Place:
 
 
 def breadth_first(method: BreadthFirst, trainer: Trainer, rng: torch.Generator) -> list[float]:
-    """Train all requests in epochs of reshuffled mini-batches; return the mean loss of every epoch."""
+    """Train all requests in epochs of reshuffled mini-batches; return the mean loss of every whole epoch."""
     h, n = method.hparams, len(trainer.data)
     steps = math.ceil(n / h.batch_size)
+    most = min(h.passes * steps, h.max_batches or math.inf)
     saved = method.savepoint.load()
     at = _Place.of(saved) if saved else _Place(rng.get_state())
     trainer.load_state_dict(saved)
     rng.set_state(at.rng)
-    while at.epoch < h.passes:
+    while at.epoch * steps + at.step < most:
         order = torch.randperm(n, generator=rng).tolist()
-        while at.step < steps:
+        while at.step < steps and at.epoch * steps + at.step < most:
             if method.savepoint.due:
                 method.savepoint.save({**trainer.state_dict(), **at.state_dict()})
             losses = trainer.losses_and_gradients(order[at.step * h.batch_size : (at.step + 1) * h.batch_size])
@@ -235,8 +236,10 @@ def breadth_first(method: BreadthFirst, trainer: Trainer, rng: torch.Generator) 
             if not (h.skip_learnt and losses.mean().item() < h.stop_loss):
                 trainer.step()
             at.step += 1
-            done = (at.epoch * steps + at.step) / (h.passes * steps)
+            done = (at.epoch * steps + at.step) / most
             method.progress(done, f"epoch {at.epoch + 1}/{h.passes}, loss {losses.mean().item():.3f}")
+        if at.step < steps:
+            break
         at = _Place(rng.get_state(), at.epoch + 1, curve=[*at.curve, at.total / n])
         if at.curve[-1] < h.stop_loss:
             break

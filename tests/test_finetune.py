@@ -69,9 +69,13 @@ class PlainLoop:
                         break
                     self.step()
             return self.deltas()
+        batches = 0
         for _ in range(self.h.passes):
             order, total = torch.randperm(len(requests), generator=rng).tolist(), 0.0
             for start in range(0, len(order), self.h.batch_size):
+                if batches == self.h.max_batches:
+                    return self.deltas()
+                batches += 1
                 batch = [requests[i] for i in order[start : start + self.h.batch_size]]
                 loss = self.gradients(batch)
                 total += loss * len(batch)
@@ -90,6 +94,7 @@ CASES = [
     (FTBreadthFirst, {"layer": 0, "module": "up", "lr": 1e-3, "passes": 3, "batch_size": 2, "weight_decay": 0.1}),
     (LocFTBF, {"layer": 1, "module": "block", "lr": 1e-3, "passes": 3, "batch_size": 4}),
     (LocFTBF, {"layer": 2, "lr": 1e-2, "passes": 40, "batch_size": 3, "stop_loss": 1.5}),
+    (LocFTBF, {"layer": 2, "lr": 1e-3, "passes": 9, "batch_size": 2, "max_batches": 7}),
 ]
 
 
