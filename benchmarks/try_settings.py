@@ -2,14 +2,15 @@
 
     python benchmarks/try_settings.py GRID.yaml [--dataset counterfact --path counterfact.json] [--requests 50]
 
-The grid (``locate_then_edit_grid.yaml`` is one) is a list of ``{method: memit, mode: single, hparams: {...}}``; a list
-in place of a hyper-parameter's value
-(two lists for ``layers``) stands for each of its elements. ``mode`` is ``single`` (each request alone in a clean
-model; value vectors of the locate-then-edit methods are found for all of them at once, which changes nothing),
-``batch`` (all in one edit) or ``sequential`` with ``chunk``. docs/settings.md holds what came out.
+The grids beside this file are examples: a list of ``{method: memit, mode: single, hparams: {...}}``; a list in
+place of a hyper-parameter's value (two lists for ``layers``) stands for each of its elements. ``mode`` is ``single``
+(each request alone in a clean model; value vectors of the locate-then-edit methods are found for all of them at once,
+which changes nothing), ``batch`` (all in one edit) or ``sequential`` with ``chunk``. docs/settings.md holds what came
+out.
 
 ES, PS, NS: share of edit prompts and rephrases on which the new target is likelier than the true one, and of
-neighbours on which it is not; exact: greedy generation equals the target; starts: it begins with it.
+neighbours on which it is not; exact: greedy generation equals the target; starts: it begins with it; ppl: perplexity on
+a general text as a multiple of the unedited model's (not for ``single``). ``--probed`` asks a sample of the requests.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import yaml
 
 from editbench.cache import Cache
 from editbench.datasets import DatasetSpec, load_dataset, ordered
+from editbench.health import perplexity
 from editbench.measure import Examination
 from editbench.method import Method, WeightEdit
 from editbench.metrics.generation import exact_match, starts_with
@@ -42,7 +44,6 @@ from editbench.stream import Stream
 from editbench.suite import Probes
 
 SEED = 7
-PROBES = Probes(rephrase=1, neighbour=1, locality=0)
 # Hyper-parameters that leave the value vectors as they are, so that trials that differ only in them share those.
 _NOT_OF_VALUES = ("key_mean", "corpus", "restraint", "rect_share")
 COLUMNS = ("exact", "starts", "gen.", "ES", "PS", "NS")
@@ -61,6 +62,17 @@ def trials(grid: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield {"mode": "batch", **entry, "hparams": dict(zip(choices, values, strict=True))}
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What came of a trial: records, seconds of editing, ‖ΔW‖ (the mean, if single), failed requests, perplexity."""
+
+    records: pd.DataFrame
+    seconds: float
+    norm: float
+    failed: int
+    ratio: str = "–"
+
+
 class Bench:
     """A model, its requests, and the way to try one method's settings on them."""
 
@@ -71,17 +83,20 @@ class Bench:
         everything = load_dataset(spec)
         wanted = [r for r in ordered(everything, len(everything.requests), SEED) if _has_all(r)]
         self.requests = wanted[arguments.skip : arguments.skip + arguments.requests]
+        kinds = {"rephrase": 1, "neighbour": 1, "prefixed": 0, "locality": 0, "portability": 0}
+        self.probes = Probes(**kinds, budget=arguments.probed)
+        self.perplexity = perplexity(self.lm)
         self.cache = Cache()
         self._values: dict[str, Any] = {}
 
     def ask(self, requests: list[Request]) -> pd.DataFrame:
         """Question the model about requests it has been given, and return the records."""
-        exam = Examination(requests, len(requests), PROBES, self.protocol, SEED)
+        exam = Examination(requests, len(requests), self.probes, self.protocol, SEED)
         unasked = [Outcome("", "", (), (), ())] * len(exam.compared.questions)  # nobody compares with it here
         return pd.DataFrame([asdict(record) for batch in exam.records(self.lm, unasked) for record in batch])
 
-    def try_one(self, trial: dict[str, Any]) -> tuple[pd.DataFrame, float, float, int]:
-        """Return records, seconds of editing, mean Frobenius norm of ΔW, and how many requests failed."""
+    def try_one(self, trial: dict[str, Any]) -> Tried:
+        """Return what a trial's settings come to."""
         method_class = load_method(trial["method"])
         method = method_class(method_class.settings(self.lm.shape, trial["hparams"]).values)
         method.prepare(self.lm, self.cache)
@@ -91,11 +106,15 @@ class Bench:
         stream = Stream(self.lm, method)
         for start in range(0, len(self.requests), chunk):
             stream.write(self.requests[start : start + chunk], torch_generator(SEED, "try", start))
-        found, norm = self.ask(self.requests), stream.facts()["delta_norm"]
+        stream.look()
+        ratio = stream.pulses[-1].perplexity / self.perplexity
+        tried = Tried(
+            self.ask(self.requests), stream.edit_s, stream.facts()["delta_norm"], len(stream.failures), f"{ratio:.2f}"
+        )
         stream.take_out()
-        return found, stream.edit_s, norm, len(stream.failures)
+        return tried
 
-    def _single(self, method: Method) -> tuple[pd.DataFrame, float, float, int]:
+    def _single(self, method: Method) -> Tried:
         frames, norms = [], []
         self.reused_s = 0.0  # what value vectors of an earlier trial would have taken here
         start, asking = time.perf_counter(), 0.0
@@ -107,7 +126,7 @@ class Bench:
             asking += time.perf_counter() - before
             applied.revert()
         seconds = time.perf_counter() - start - asking + self.reused_s
-        return pd.concat(frames), seconds, sum(norms) / len(norms), len(method.failures)
+        return Tried(pd.concat(frames), seconds, sum(norms) / len(norms), len(method.failures))
 
     def _edits(self, method: Any) -> Iterator[WeightEdit]:
         """Yield the edit of each request alone; value vectors are found together and kept between trials."""
@@ -165,22 +184,24 @@ def main() -> None:
     parser.add_argument("--path")
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--probed", type=int, help="of the requests that are edited, ask this many")
     parser.add_argument("--no-eos", action="store_true", help="targets do not end with the end-of-text token")
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    print(f"| method | mode | settings | s per request | {' | '.join(COLUMNS)} | ‖ΔW‖ |")
-    print("|---|---|---|---|" + "---|" * (len(COLUMNS) + 1), flush=True)
+    print(f"| method | mode | settings | s per request | {' | '.join(COLUMNS)} | ‖ΔW‖ | ppl |")
+    print("|---|---|---|---|" + "---|" * (len(COLUMNS) + 2), flush=True)
     for trial in trials(yaml.safe_load(arguments.grid.read_text(encoding="utf-8"))):
         try:
-            frame, seconds, norm, failed = bench.try_one(trial)
+            tried = bench.try_one(trial)
         except Exception as error:
             print(f"{trial}: {error}", file=sys.stderr, flush=True)
             continue
         settings = ", ".join(f"{key} {value}" for key, value in trial["hparams"].items()) or "defaults"
-        settings += f"; {failed} failed" if failed else ""
-        shown = " | ".join(f"{value:.2f}" for value in figures(frame).values())
-        each = seconds / len(bench.requests)
-        print(f"| {trial['method']} | {trial['mode']} | {settings} | {each:.2f} | {shown} | {norm:.1f} |", flush=True)
+        settings += f"; {tried.failed} failed" if tried.failed else ""
+        shown = " | ".join(f"{value:.2f}" for value in figures(tried.records).values())
+        end = f"{tried.norm:.1f} | {tried.ratio}"
+        each = tried.seconds / len(bench.requests)
+        print(f"| {trial['method']} | {trial['mode']} | {settings} | {each:.3f} | {shown} | {end} |", flush=True)
 
 
 if __name__ == "__main__":
