@@ -5,7 +5,8 @@
 SmolLM2-135M, requests of the shipped dataset, five sampled prefixes and the bare prompt, 25 steps, no early stopping,
 so that all variants do the same work. The plain way is the loop of public code: whole passes over a request's padded
 prompts with logits at every token, autograd from the edited block up. ``alone`` is our own code with one request at a
-time, ``batched`` the same with all of them. Seconds are per request; each variant runs in its own process, in turns.
+time, ``batched`` the same with all of them, ``bfloat16`` that in 16 bits. Seconds are per request; each variant runs in
+its own process, in turns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 
 from _turns import in_turns
 
-VARIANTS = ("plain", "alone", "batched")
+VARIANTS = ("plain", "alone", "batched", "bfloat16")
 SEED = 0
 
 
@@ -71,10 +72,10 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
     from editbench.meter import peak_memory, reset_peak_memory
     from editbench.models.load import load_lm
 
-    lm = load_lm("smollm2-135m")
+    lm = load_lm("smollm2-135m", dtype="bfloat16" if variant == "bfloat16" else "float32")
     h = ValueHparams(lr=0.5, steps=25, clamp=4.0, weight_decay=1e-3, stop_loss=0.0, corpus_tokens=1)
     prefixes = sample_prefixes(lm, 5, 10, torch.Generator().manual_seed(SEED))
-    count = {"plain": arguments.plain, "alone": arguments.alone, "batched": arguments.requests}[variant]
+    count = {"plain": arguments.plain, "alone": arguments.alone}.get(variant, arguments.requests)
     found, _ = cases(lm, ordered(load_dataset("facts"), count, SEED), prefixes)
     reset_peak_memory(lm.device)
     base = peak_memory(lm.device)["rss_bytes"]
