@@ -72,9 +72,11 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
     from editbench.meter import peak_memory, reset_peak_memory
     from editbench.models.load import load_lm
 
-    lm = load_lm("smollm2-135m", dtype="bfloat16" if variant == "bfloat16" else "float32")
+    lm = load_lm("smollm2-135m")
     h = ValueHparams(lr=0.5, steps=25, clamp=4.0, weight_decay=1e-3, stop_loss=0.0, corpus_tokens=1)
     prefixes = sample_prefixes(lm, 5, 10, torch.Generator().manual_seed(SEED))
+    if variant == "bfloat16":
+        lm = load_lm("smollm2-135m", dtype="bfloat16")
     count = {"plain": arguments.plain, "alone": arguments.alone}.get(variant, arguments.requests)
     found, _ = cases(lm, ordered(load_dataset("facts"), count, SEED), prefixes)
     reset_peak_memory(lm.device)
