@@ -22,7 +22,7 @@ from torch import Tensor
 
 from editbench.analysis.statistics import mean_interval
 from editbench.errors import RequestFailed, UserError
-from editbench.models.partial import hidden_of, kv_cache_copy
+from editbench.models.partial import hidden_of, kv_cache_copy, last_logits
 from editbench.requests import Request
 from editbench.seeds import torch_generator
 
@@ -278,14 +278,14 @@ def _curve(values: NDArray[Any]) -> Curve:
 def _forward(lm: LM, ids: Sequence[int], rows: int, cache: Any = None) -> Any:
     """Run ``rows`` equal rows of ids behind a cache of as many rows; logits are [rows, 1, vocabulary]."""
     past = cache.get_seq_length() if cache is not None else 0
-    return lm.model(
-        input_ids=torch.tensor([list(ids)], device=lm.device).expand(rows, -1),
-        attention_mask=torch.ones(rows, past + len(ids), dtype=torch.long, device=lm.device),
-        position_ids=torch.arange(past, past + len(ids), device=lm.device).expand(rows, -1),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    with last_logits(lm):
+        return lm.model(
+            input_ids=torch.tensor([list(ids)], device=lm.device).expand(rows, -1),
+            attention_mask=torch.ones(rows, past + len(ids), dtype=torch.long, device=lm.device),
+            position_ids=torch.arange(past, past + len(ids), device=lm.device).expand(rows, -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
 
 
 def _keep(store: dict[tuple[str, int], Tensor], name: tuple[str, int], places: Sequence[int]) -> Hook:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from editbench.models.lm import LM
-from editbench.models.partial import kv_cache_copy
+from editbench.models.partial import kv_cache_copy, last_logits
 from editbench.protocol import Protocol
 
 # Largest number of logits that scoring holds at once, so that long answers never cost answer x vocabulary for all rows.
@@ -239,19 +239,23 @@ class _Batch:
         self.mask = mask.to(lm.device)  # [rows, tokens so far]
         self.lengths = self.mask.sum(dim=1)  # [rows]
         positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)
-        out = self._forward(ids, self.mask, positions, None, 1)
+        out = self._next(ids, self.mask, positions, None)
         self.cache = out.past_key_values
         self.logits = out.logits[:, -1].float()  # [rows, vocabulary]
         self.best: list[int] = self.logits.argmax(dim=-1).tolist()
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any, keep: int) -> Any:
+    def _next(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
+        """Run tokens and return the output with the logits after the last ones only."""
+        with last_logits(self.lm):
+            return self._forward(ids, mask, positions, cache)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
         return self.lm.model(
             input_ids=ids.to(self.lm.device),
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=keep,
         )
 
     def run(self) -> None:
@@ -312,7 +316,7 @@ class _Batch:
         place = torch.tensor(rows, device=self.mask.device)
         mask = torch.cat([self.mask[place], own.to(self.mask.device)], dim=1)
         positions = self.lengths[place, None] + torch.arange(ids.shape[1], device=self.mask.device)
-        logits = self._forward(ids, mask, positions, kv_cache_copy(self.cache, place), 0).logits.float()
+        logits = self._forward(ids, mask, positions, kv_cache_copy(self.cache, place)).logits.float()
         losses = logits.logsumexp(dim=-1) - logits.gather(-1, want.to(logits.device)[..., None])[..., 0]
         return losses.tolist(), logits.argmax(dim=-1).tolist()
 
@@ -340,7 +344,7 @@ class _Batch:
                 kept = self._keep(kept, set(live))
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(kept), 1)], dim=1)
             tokens = torch.tensor([[best[i]] for i in kept])
-            out = self._forward(tokens, self.mask, (self.lengths + step)[:, None], self.cache, 1)
+            out = self._next(tokens, self.mask, (self.lengths + step)[:, None], self.cache)
             best = dict(zip(kept, out.logits[:, -1].argmax(dim=-1).tolist(), strict=True))
 
     def _keep(self, kept: list[int], live: set[int]) -> list[int]:

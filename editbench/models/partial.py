@@ -101,6 +101,24 @@ def logits_at(lm: LM, rows: Tensor, positions: Tensor) -> Iterator[None]:
         hook.remove()
 
 
+@contextmanager
+def last_logits(lm: LM) -> Iterator[None]:
+    """Within the context, the output head sees only every row's last token: logits are [rows, 1, vocabulary].
+
+    What transformers' own ``logits_to_keep`` hands to the head is a view; in 16 bits on a processor its product makes
+    a copy of the head for every row, gigabytes of it.
+    """
+
+    def select(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (args[0][:, -1:].contiguous(),)
+
+    hook = lm.model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def last_mlp_only_at(stack: ExitStack, lm: LM, rows: Tensor, positions: Tensor) -> None:
     """Let the last block's MLP see only the tokens whose logits are wanted: nothing reads the others."""
     layout = lm.layout

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editbench.errors import Diverged, UserError
+from editbench.models.partial import last_logits
 from editbench.provenance import packages
 from editbench.seeds import torch_generator
 
@@ -147,14 +148,14 @@ class _Batch:
 
     def step(self) -> None:
         """Draw one token for every row, and make ready for the next."""
-        out = self.lm.model(
-            input_ids=self.ids,
-            attention_mask=self.mask,
-            position_ids=self.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with last_logits(self.lm):
+            out = self.lm.model(
+                input_ids=self.ids,
+                attention_mask=self.mask,
+                position_ids=self.positions,
+                past_key_values=self.cache,
+                use_cache=True,
+            )
         self.cache = out.past_key_values
         tokens = self.choose(out.logits[:, -1], self.draws[self.kept, self.steps])
         self.steps += 1

@@ -23,6 +23,7 @@ from editbench.models.partial import (
     forward_replaced,
     hidden_of,
     kv_cache_copy,
+    last_logits,
     last_mlp_only_at,
     logits_at,
     output_seen,
@@ -125,7 +126,8 @@ class Tails:
     def _heads(self, ids: Tensor, mask: Tensor) -> Any:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        return self.lm.model(**inputs, use_cache=True, logits_to_keep=1).past_key_values
+        with last_logits(self.lm):
+            return self.lm.model(**inputs, use_cache=True).past_key_values
 
     def _inputs(self, piece: Piece) -> dict[str, Any]:
         return {
