@@ -28,6 +28,16 @@ metrics: [reliability, generalisation, locality, edit-seconds]
 """
 
 
+def save_tiny_model(folder: Path) -> Path:
+    """Save the tiny Llama-like model with its tokeniser, in hub layout, and return the folder."""
+    from editbench.testing.tiny import tiny_lm
+
+    lm = tiny_lm("llama")
+    lm.model.save_pretrained(folder)
+    lm.text.tokenizer.save_pretrained(folder)
+    return folder
+
+
 def write_data(folder: Path, n: int = 8) -> Path:
     """Write a dataset of ``n`` requests in the project's own form."""
     rows = [

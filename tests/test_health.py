@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from results_tree import save_tiny_model
 
 import editbench
 from editbench.health import Pulse, collapsed_at, due, general_text, perplexity
@@ -90,10 +91,7 @@ def test_a_pulse_survives_json() -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, lm = tmp_path_factory.mktemp("model"), tiny_lm("llama")
-    lm.model.save_pretrained(folder)
-    lm.text.tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def run(model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Any:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from editbench.testing.tiny import tiny_lm
+from results_tree import save_tiny_model
 
 SUITE = """
 name: kill
@@ -30,13 +29,6 @@ protocol: {{max_new_tokens: 6}}
 metrics: [reliability, generalisation, locality, score, retention, drift]
 """
 KILLS = 10  # for each regime
-
-
-def save_tiny_model(folder: Path) -> Path:
-    lm = tiny_lm("llama")
-    lm.model.save_pretrained(folder)
-    lm.text.tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

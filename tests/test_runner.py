@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from results_tree import save_tiny_model
 
 import editbench
 from editbench.models.load import load_lm
@@ -15,7 +16,7 @@ from editbench.runner import chunks
 from editbench.seeds import torch_generator
 from editbench.store import Status
 from editbench.stream import Stream, checkpoint_position
-from editbench.testing.tiny import tiny_lm, tiny_requests
+from editbench.testing.tiny import tiny_requests
 
 OWN = '''
 import torch
@@ -91,10 +92,7 @@ metrics: [reliability, locality]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, lm = tmp_path_factory.mktemp("model"), tiny_lm("llama")
-    lm.model.save_pretrained(folder)
-    lm.text.tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
