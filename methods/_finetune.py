@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from editbench.errors import UserError
 from editbench.method import Edit, Hparams, Method
@@ -61,12 +61,15 @@ class BreadthFirstHparams(FineTuneHparams):
     ----------
     batch_size: requests in a mini-batch.
     skip_learnt: whether a mini-batch whose loss is under ``stop_loss`` takes no step.
+    rest: epochs that a sample sits out whenever its own loss was under ``stop_loss``, so that mini-batches are made of
+        what is not learnt yet; training then ends on losses of which some are that old. 0, as published: none.
     max_batches: most mini-batches in all, however many passes are left; none: no limit. Bounds the time that very
         many requests take.
     """
 
     batch_size: PositiveInt = 1
     skip_learnt: bool = False
+    rest: NonNegativeInt = 0
     max_batches: PositiveInt | None = None
 
 

@@ -24,7 +24,7 @@ from editbench.requests import Request
 if TYPE_CHECKING:
     from editbench.models.lm import LM
 
-    from ._finetune import BreadthFirst, FineTune, FineTuneHparams
+    from ._finetune import BreadthFirst, BreadthFirstHparams, FineTune, FineTuneHparams
 
 
 # Most tokens of a mini-batch computed at once; gradients of its pieces add up, so that this bounds memory only.
@@ -193,54 +193,64 @@ class _Place:
 
     Attributes
     ----------
-    epoch, step: the mini-batch that comes next, counted from 0; its epoch's order is drawn from ``rng``.
-    total: sum of the losses of this epoch's samples so far.
-    curve: the mean loss of every whole epoch.
     rng: state of the generator when this epoch began.
+    losses: every sample's loss when it was last seen; NaN before that.
+    due: the epoch in which each sample is seen next, as of the beginning of this one.
+    epoch, step: the mini-batch that comes next, counted from 0; its epoch's order is drawn from ``rng``.
+    taken: mini-batches so far, over all epochs.
+    curve: the mean of ``losses`` after every whole epoch.
     """
 
     rng: Tensor
+    losses: Tensor
+    due: Tensor
     epoch: int = 0
     step: int = 0
-    total: float = 0.0
+    taken: int = 0
     curve: list[float] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the place as tensors."""
-        sums = torch.tensor([self.total, *self.curve], dtype=torch.float64)
-        return {"place": torch.tensor([self.epoch, self.step]), "sums": sums, "rng": self.rng}
+        counts = torch.tensor([self.epoch, self.step, self.taken])
+        curve = torch.tensor(self.curve, dtype=torch.float64)
+        return {"rng": self.rng, "losses": self.losses, "due": self.due, "counts": counts, "curve": curve}
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> _Place:
         """Return the place that :meth:`state_dict` wrote down."""
-        total, *curve = state["sums"].tolist()
-        return cls(state["rng"], *state["place"].tolist(), total, curve)
+        return cls(state["rng"], state["losses"], state["due"], *state["counts"].tolist(), state["curve"].tolist())
+
+    def next_epoch(self, rng: Tensor, seen: Sequence[int], h: BreadthFirstHparams) -> None:
+        """Close the epoch in which the samples ``seen`` were: those that are learnt rest in the next ``h.rest``."""
+        learnt = self.losses[seen] < h.stop_loss
+        self.due[seen] = self.epoch + 1 + h.rest * learnt.long()
+        self.curve.append(self.losses.mean(dtype=torch.float64).item())
+        self.rng, self.epoch, self.step = rng, self.epoch + 1, 0
 
 
 def breadth_first(method: BreadthFirst, trainer: Trainer, rng: torch.Generator) -> list[float]:
-    """Train all requests in epochs of reshuffled mini-batches; return the mean loss of every whole epoch."""
+    """Train all requests in epochs of reshuffled mini-batches; return the mean loss after every whole epoch."""
     h, n = method.hparams, len(trainer.data)
-    steps = math.ceil(n / h.batch_size)
-    most = min(h.passes * steps, h.max_batches or math.inf)
+    most = h.max_batches or math.inf
     saved = method.savepoint.load()
-    at = _Place.of(saved) if saved else _Place(rng.get_state())
+    at = _Place.of(saved) if saved else _Place(rng.get_state(), torch.full((n,), math.nan), torch.zeros(n).long())
     trainer.load_state_dict(saved)
     rng.set_state(at.rng)
-    while at.epoch * steps + at.step < most:
-        order = torch.randperm(n, generator=rng).tolist()
-        while at.step < steps and at.epoch * steps + at.step < most:
+    while at.epoch < h.passes and not (at.curve and at.curve[-1] < h.stop_loss):
+        drawn = torch.randperm(n, generator=rng)
+        order = drawn[at.due[drawn] <= at.epoch].tolist()
+        steps = math.ceil(len(order) / h.batch_size)
+        while at.step < steps and at.taken < most:
             if method.savepoint.due:
                 method.savepoint.save({**trainer.state_dict(), **at.state_dict()})
-            losses = trainer.losses_and_gradients(order[at.step * h.batch_size : (at.step + 1) * h.batch_size])
-            at.total += losses.sum().item()
+            batch = order[at.step * h.batch_size : (at.step + 1) * h.batch_size]
+            at.losses[batch] = losses = trainer.losses_and_gradients(batch)
             if not (h.skip_learnt and losses.mean().item() < h.stop_loss):
                 trainer.step()
-            at.step += 1
-            done = (at.epoch * steps + at.step) / most
+            at.step, at.taken = at.step + 1, at.taken + 1
+            done = max((at.epoch + at.step / steps) / h.passes, at.taken / most)
             method.progress(done, f"epoch {at.epoch + 1}/{h.passes}, loss {losses.mean().item():.3f}")
         if at.step < steps:
             break
-        at = _Place(rng.get_state(), at.epoch + 1, curve=[*at.curve, at.total / n])
-        if at.curve[-1] < h.stop_loss:
-            break
+        at.next_epoch(rng.get_state(), order, h)
     return at.curve

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +16,10 @@ from editbench_methods.ft_depth_first import FTDepthFirst
 from editbench_methods.locft_bf import LocFTBF
 
 from editbench.errors import Diverged
+from editbench.method import WeightEdit
 from editbench.models.lm import LM
 from editbench.requests import Request
+from editbench.savepoint import Savepoint
 from editbench.seeds import torch_generator
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
 
@@ -70,18 +74,24 @@ class PlainLoop:
                     self.step()
             return self.deltas()
         batches = 0
+        last, rests = [0.0] * len(requests), [0] * len(requests)
         for _ in range(self.h.passes):
-            order, total = torch.randperm(len(requests), generator=rng).tolist(), 0.0
+            everyone = torch.randperm(len(requests), generator=rng).tolist()
+            order = [i for i in everyone if not rests[i]]
+            rests = [max(0, r - 1) for r in rests]
             for start in range(0, len(order), self.h.batch_size):
                 if batches == self.h.max_batches:
                     return self.deltas()
                 batches += 1
-                batch = [requests[i] for i in order[start : start + self.h.batch_size]]
+                numbers = order[start : start + self.h.batch_size]
+                batch = [requests[i] for i in numbers]
+                for i in numbers:
+                    last[i] = plain_loss(self.lm, requests[i], self.h.loss).item()
+                    rests[i] = self.h.rest if last[i] < self.h.stop_loss else 0
                 loss = self.gradients(batch)
-                total += loss * len(batch)
                 if not (self.h.skip_learnt and loss < self.h.stop_loss):
                     self.step()
-            if total / len(order) < self.h.stop_loss:
+            if sum(last) / len(last) < self.h.stop_loss:
                 break
         return self.deltas()
 
@@ -93,8 +103,9 @@ CASES = [
     (FTBreadthFirst, {"layer": 1, "lr": 1e-3, "passes": 3, "batch_size": 1}),
     (FTBreadthFirst, {"layer": 0, "module": "up", "lr": 1e-3, "passes": 3, "batch_size": 2, "weight_decay": 0.1}),
     (LocFTBF, {"layer": 1, "module": "block", "lr": 1e-3, "passes": 3, "batch_size": 4}),
-    (LocFTBF, {"layer": 2, "lr": 1e-2, "passes": 40, "batch_size": 3, "stop_loss": 1.5}),
+    (LocFTBF, {"layer": 2, "lr": 1e-2, "passes": 40, "batch_size": 3, "stop_loss": 2.5}),
     (LocFTBF, {"layer": 2, "lr": 1e-3, "passes": 9, "batch_size": 2, "max_batches": 7}),
+    (LocFTBF, {"layer": 2, "lr": 3e-2, "passes": 40, "batch_size": 2, "stop_loss": 1.8, "rest": 2}),
 ]
 
 
@@ -139,6 +150,64 @@ def test_a_learnt_mini_batch_takes_no_step_in_locft_and_one_in_plain_breadth_fir
     plain = FTBreadthFirst(FTBreadthFirst.Hparams(**values)).edit(tiny_lm("llama"), requests, torch_generator(0, "t"))
     assert all(not delta.any() for delta in locft.deltas.values())
     assert all(delta.any() for delta in plain.deltas.values())
+
+
+RESTING = {"layer": 2, "lr": 3e-2, "passes": 40, "batch_size": 2, "stop_loss": 1.8}
+
+
+def seen_by(monkeypatch: pytest.MonkeyPatch, **values: int) -> list[list[int]]:
+    seen: list[list[int]] = []
+    compute = engine.Trainer.losses_and_gradients
+
+    def watched(trainer: engine.Trainer, batch: Sequence[int]) -> torch.Tensor:
+        seen.append(list(batch))
+        return compute(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Trainer, "losses_and_gradients", watched)
+        LocFTBF(LocFTBF.Hparams(**RESTING, **values)).edit(tiny_lm("llama"), tiny_requests(5), torch_generator(0, "t"))
+    return seen
+
+
+def test_learnt_samples_rest_and_the_others_fill_the_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    without, resting = seen_by(monkeypatch), seen_by(monkeypatch, rest=2)
+    epochs = [list(chain(*without[k : k + 3])) for k in range(0, len(without), 3)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    counts = [sum(batch.count(number) for batch in resting) for number in range(5)]
+    assert max(counts) > min(counts) >= 1  # the same number for all, if nobody rested
+    assert sorted(chain(*resting[:3])) == list(range(5))
+    assert all(len(batch) <= 2 for batch in resting)
+
+
+class CutOffAfter(Savepoint):
+    """Is due before every mini-batch; the edit is cut off at the given one."""
+
+    left = 10**6
+
+    @property
+    def due(self) -> bool:
+        return True
+
+    def save(self, state: Mapping[str, torch.Tensor]) -> None:
+        super().save(state)
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("cut", [1, 5, 62, 67])
+def test_an_edit_with_resting_samples_goes_on_where_it_was_cut_off(cut: int, tmp_path: Path) -> None:
+    def edit(savepoint: Savepoint) -> WeightEdit:
+        method = LocFTBF(LocFTBF.Hparams(**RESTING, rest=2))
+        method.savepoint = savepoint
+        return method.edit(tiny_lm("llama"), tiny_requests(5), torch_generator(0, "t"))
+
+    unbroken, cut_off = edit(Savepoint()), CutOffAfter(tmp_path / "edit.safetensors")
+    cut_off.left = cut
+    with pytest.raises(KeyboardInterrupt):
+        edit(cut_off)
+    resumed = edit(CutOffAfter(tmp_path / "edit.safetensors"))
+    assert all(torch.equal(resumed.deltas[name], delta) for name, delta in unbroken.deltas.items())
 
 
 def test_the_clamp_bounds_every_weights_change() -> None:
