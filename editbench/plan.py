@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,6 +67,8 @@ class RunSpec:
     source_hash: of the method's source.
     suite_regime: what the suite's other methods run in, unless they too have their own; runs of one table share it.
     on_collapse: whether the larger scales are run once the model has collapsed.
+    talks: whether the model is let talk at length at every scale, because a metric of the suite reads that; no part
+        of the identity, for it moves nothing else.
     """
 
     suite: str
@@ -88,6 +90,7 @@ class RunSpec:
     dataset_hash: str = ""
     suite_regime: str = "batch"
     on_collapse: Literal["continue", "stop"] = "continue"
+    talks: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -196,7 +199,16 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         probes=suite.probes,
         dtype=dtype,
         source_hash=source.hash,
+        talks=reads_talk(suite.metrics),
     )
+
+
+def reads_talk(metrics: Sequence[str]) -> bool:
+    """Return whether one of these metrics (unknown names are not) is read from what a model says at length."""
+    from editbench.metrics import METRICS, CellMetric
+
+    found = [METRICS[name] for name in metrics if name in METRICS]
+    return any(isinstance(metric, CellMetric) and metric.reads_talk for metric in found)
 
 
 def bind(plan: Plan, dataset: Dataset) -> Plan:
