@@ -46,6 +46,21 @@ class RunOptions:
     command: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A model that was edited elsewhere: it is measured, and not edited here.
+
+    Attributes
+    ----------
+    name, revision: what to load.
+    compared: whether the run's ``model`` is the unedited one, to compare with; if not, it is the scored one itself.
+    """
+
+    name: str
+    revision: str | None = None
+    compared: bool = False
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One run: a method with its hyper-parameters on a model and a seed, measured at each of its scales.
@@ -69,6 +84,7 @@ class RunSpec:
     on_collapse: whether the larger scales are run once the model has collapsed.
     talks: whether the model is let talk at length at every scale, because a metric of the suite reads that; no part
         of the identity, for it moves nothing else.
+    scored: the model to measure as it is; None where ``method`` edits ``model``.
     """
 
     suite: str
@@ -91,13 +107,16 @@ class RunSpec:
     suite_regime: str = "batch"
     on_collapse: Literal["continue", "stop"] = "continue"
     talks: bool = False
+    scored: Scored | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the bits of this run, as plain values.
 
-        In the batch regime every scale starts from the clean model, so that other scales do not matter.
+        In the batch regime every scale starts from the clean model, so that other scales do not matter. Of scored
+        models each scale has its own under one label; which, with its hash, is in the manifest.
         """
+        scored = {} if self.scored is None else {"scored": [self.label, self.scored.compared]}
         address = self.method.rpartition("/")[2] if is_file_address(self.method) else self.method
         return {
             "model": [self.model, self.revision, self.dtype],
@@ -105,6 +124,7 @@ class RunSpec:
             "data": [self.dataset_hash, self.seed],
             "regime": [self.regime, self.chunk, list(self.stream) if self.regime == "sequential" else None],
             "measured": [self.protocol.model_dump(), self.probes.model_dump(), self.on_collapse],
+            **scored,
         }
 
     @cached_property

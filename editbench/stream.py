@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,14 +85,19 @@ class Stream:
     def look(self) -> None:
         """Take note of how the model is doing now."""
         with timed(self.lm.device) as looking:
-            facts = self.facts()
-            drift = facts["delta_norm"] / facts["weight_norm"] if facts["weight_norm"] else 0.0
-            pulse = Pulse(self.done, perplexity(self.lm), drift)
+            pulse = Pulse(self.done, perplexity(self.lm), self._drift())
             if self.reference is not None:
                 found = self._compared(self.reference)
                 pulse = replace(pulse, kl=found.kl, own_perplexity=found.perplexity)
         self.pulses.append(pulse)
         self.look_s += looking.seconds
+
+    def _drift(self) -> float:
+        """Return ‖ΔW‖ / ‖W‖ over the changed weights together; NaN where the unedited ones are not known."""
+        facts = self.facts()
+        if "weight_norm" not in facts:
+            return math.nan
+        return facts["delta_norm"] / facts["weight_norm"] if facts["weight_norm"] else 0.0
 
     def _compared(self, reference: Reference) -> Comparison:
         return reference.compare(self.lm) if self.changed else reference.unedited
@@ -207,7 +213,7 @@ def relative_norm(delta: float, weight: float) -> float:
     """Return ‖ΔW‖ / ‖W‖ from the two sums of squares; 0 where nothing moved, whatever W is."""
     if delta == 0:
         return 0.0
-    return (delta / weight) ** 0.5 if weight else float("inf")
+    return (delta / weight) ** 0.5 if weight else math.inf
 
 
 def checkpoint_position(path: Path) -> int | None:
