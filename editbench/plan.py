@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +46,21 @@ class RunOptions:
     command: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A model that was edited elsewhere: it is measured, and not edited here.
+
+    Attributes
+    ----------
+    name, revision: what to load.
+    compared: whether the run's ``model`` is the unedited one, to compare with; if not, it is the scored one itself.
+    """
+
+    name: str
+    revision: str | None = None
+    compared: bool = False
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One run: a method with its hyper-parameters on a model and a seed, measured at each of its scales.
@@ -67,6 +82,9 @@ class RunSpec:
     source_hash: of the method's source.
     suite_regime: what the suite's other methods run in, unless they too have their own; runs of one table share it.
     on_collapse: whether the larger scales are run once the model has collapsed.
+    talks: whether the model is let talk at length at every scale, because a metric of the suite reads that; no part
+        of the identity, for it moves nothing else.
+    scored: the model to measure as it is; None where ``method`` edits ``model``.
     """
 
     suite: str
@@ -88,13 +106,17 @@ class RunSpec:
     dataset_hash: str = ""
     suite_regime: str = "batch"
     on_collapse: Literal["continue", "stop"] = "continue"
+    talks: bool = False
+    scored: Scored | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the bits of this run, as plain values.
 
-        In the batch regime every scale starts from the clean model, so that other scales do not matter.
+        In the batch regime every scale starts from the clean model, so that other scales do not matter. Of scored
+        models each scale has its own under one label; which, with its hash, is in the manifest.
         """
+        scored = {} if self.scored is None else {"scored": [self.label, self.scored.compared]}
         address = self.method.rpartition("/")[2] if is_file_address(self.method) else self.method
         return {
             "model": [self.model, self.revision, self.dtype],
@@ -102,6 +124,7 @@ class RunSpec:
             "data": [self.dataset_hash, self.seed],
             "regime": [self.regime, self.chunk, list(self.stream) if self.regime == "sequential" else None],
             "measured": [self.protocol.model_dump(), self.probes.model_dump(), self.on_collapse],
+            **scored,
         }
 
     @cached_property
@@ -196,7 +219,16 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         probes=suite.probes,
         dtype=dtype,
         source_hash=source.hash,
+        talks=reads_talk(suite.metrics),
     )
+
+
+def reads_talk(metrics: Sequence[str]) -> bool:
+    """Return whether one of these metrics (unknown names are not) is read from what a model says at length."""
+    from editbench.metrics import METRICS, CellMetric
+
+    found = [METRICS[name] for name in metrics if name in METRICS]
+    return any(isinstance(metric, CellMetric) and metric.reads_talk for metric in found)
 
 
 def bind(plan: Plan, dataset: Dataset) -> Plan:

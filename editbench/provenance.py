@@ -127,6 +127,9 @@ def _plain(checkout: Checkout | None) -> dict[str, Any] | None:
 
 
 def _method(run: RunSpec, settings: Settings | None) -> dict[str, Any]:
+    if run.scored is not None:  # what edited the model is not known here
+        nothing = dict.fromkeys(("checkout", "hparams", "hparams_source"))
+        return {"name": run.method, "address": "", "cite": "", "source_hash": "", "hparams_given": {}, **nothing}
     source = method_source(run.method)
     return {
         "name": source.name,

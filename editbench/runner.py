@@ -19,14 +19,17 @@ import torch
 
 from editbench.cache import Cache
 from editbench.datasets import ordered
+from editbench.drift import drift
 from editbench.errors import BadModel, Diverged, StoreError, UserError
-from editbench.health import collapsed_at, due, perplexity
+from editbench.fluency import spread
+from editbench.health import collapsed_at, due, finite, perplexity
 from editbench.measure import Examination
 from editbench.meter import timed
 from editbench.models.load import load_lm
 from editbench.plan import Plan, RunOptions, RunSpec
 from editbench.progress import ALREADY_THERE, Progress, clock, run_label
 from editbench.provenance import continued, made_by, manifest, matches
+from editbench.reference import Reference
 from editbench.registry import load_method
 from editbench.savepoint import Savepoint
 from editbench.seeds import torch_generator
@@ -102,6 +105,7 @@ class Job:
     prepare_s: float | None = None
     unedited: dict[int, list[Outcome]] = field(default_factory=dict)
     unedited_perplexity: float = math.nan
+    reference: Reference | None = None
 
     def collapsed_at(self, stream: Stream) -> int | None:
         """Return after how many edits the stream's model was first seen collapsed, or None."""
@@ -110,7 +114,7 @@ class Job:
     def pulse(self, stream: Stream) -> dict[str, Any]:
         """Return how the stream's model has been doing, for ``cell.json``."""
         seen = [pulse.as_list() for pulse in stream.pulses]
-        return {"unedited": self.unedited_perplexity, "seen": seen, "collapsed_at": self.collapsed_at(stream)}
+        return {"unedited": finite(self.unedited_perplexity), "seen": seen, "collapsed_at": self.collapsed_at(stream)}
 
     def new_method(self, report: Callable[[float, str], None]) -> Method:
         """Return a prepared instance; the first preparation is the one that is timed, later ones find it cached."""
@@ -142,7 +146,7 @@ class Runner:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
         self._loaded: tuple[tuple[str, str | None, bool], LM] | None = None
-        self._perplexity: tuple[LM, float] | None = None  # of the unedited model
+        self._unedited: tuple[LM, float, Reference] | None = None  # what is known of the unedited model, whatever run
 
     def carry_out(self, run: RunSpec) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
@@ -195,7 +199,7 @@ class Runner:
     def _model(self, run: RunSpec) -> LM:
         wanted = (run.model, run.revision, run.protocol.eos)
         if self._loaded is None or self._loaded[0] != wanted:
-            self._loaded = self._perplexity = None
+            self._loaded = self._unedited = None
             options = self.options
             self.progress.stage("loading the model")
             lm = load_lm(
@@ -252,7 +256,7 @@ class Runner:
         try:
             self._ask_unedited(job, scales)
             self.progress.stage("preparing")
-            stream = Stream(job.lm, job.new_method(self._report_preparing))
+            stream = Stream(job.lm, job.new_method(self._report_preparing), job.reference)
             self._lead(job, stream, left, cuts, *files)
         except StoreError:
             raise
@@ -303,9 +307,9 @@ class Runner:
 
     def _ask_unedited(self, job: Job, scales: Sequence[int]) -> None:
         self.progress.stage("asking the unedited model")
-        if self._perplexity is None or self._perplexity[0] is not job.lm:
-            self._perplexity = (job.lm, perplexity(job.lm))
-        job.unedited_perplexity = self._perplexity[1]
+        if self._unedited is None or self._unedited[0] is not job.lm:
+            self._unedited = (job.lm, perplexity(job.lm), Reference(job.lm, self.cache, self._report_unedited))
+        _, job.unedited_perplexity, job.reference = self._unedited
         for scale in scales:
             job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
 
@@ -333,20 +337,23 @@ class Runner:
     def _measure(self, job: Job, stream: Stream, scale: int) -> None:
         """Question the model and finish the cell; a failure here is this cell's alone."""
         run = job.run
-        edit = {"edit_s": stream.edit_s, "apply_s": stream.apply_s, "prepare_s": job.prepare_s or 0.0}
+        edit = {**stream.timings, **({} if job.prepare_s is None else {"prepare_s": job.prepare_s})}
         try:
             exam = self._examination(job, scale)
             with timed(job.lm.device) as watch:
                 errors = self._ask(job, exam, scale, changed=stream.changed)
+            with timed(job.lm.device) as drifting:
+                drifted = self._drift(job, stream, exam, scale)
             counts = {"requests": scale, "probed": len(exam.positions), "records": exam.n_records, "errors": errors}
             outcome = CellOutcome(
                 Status.DONE,
-                timings={**edit, "evaluate_s": watch.seconds},
+                timings={**edit, "evaluate_s": watch.seconds, "drift_s": drifting.seconds},
                 memory=stream.peak,
                 edit=stream.facts(),
                 counts={**counts, "failed_requests": len(stream.failures)},
                 failures=stream.failures,
                 pulse=job.pulse(stream),
+                drift=drifted,
             )
         except StoreError:
             raise
@@ -370,6 +377,14 @@ class Runner:
             done += len(batch)
             self.progress.update(EDIT_SHARE + (1 - EDIT_SHARE) * done / total, f"probing {scale:,}: {done:,}/{total:,}")
         return errors
+
+    def _drift(self, job: Job, stream: Stream, exam: Examination, scale: int) -> dict[str, Any]:
+        """Measure how far the model has drifted; what it says at length only if a metric of the suite reads that."""
+        run = job.run
+        prompts = [job.requests[position].prompt for position in spread(exam.positions)] if run.talks else []
+        if prompts:
+            self.progress.stage(f"talking at {scale:,}")
+        return drift(stream, prompts, torch_generator(run.seed, "talk", run.dataset_hash, scale))
 
     def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
         lm = self._loaded[1] if self._loaded else None

@@ -168,13 +168,15 @@ class CellOutcome:
     Attributes
     ----------
     status, reason: how the cell ended, and why in one sentence ("" if done).
-    timings: seconds: ``edit_s``, ``apply_s``, ``evaluate_s``, ``prepare_s``.
+    timings: seconds: ``edit_s``, ``apply_s``, ``evaluate_s``, ``prepare_s``, ``look_s``, ``drift_s``.
     memory: peak bytes: ``rss_bytes``, ``device_bytes``.
     edit: ``nbytes`` of the Edit, ``delta_norm`` and ``weight_norm`` (Frobenius, over the changed weights).
     counts: ``requests``, ``probed``, ``records``, ``errors`` (probes without an outcome), ``failed_requests``.
     failures: request id -> why the method could not edit it.
     pulse: perplexity on general text of the ``unedited`` model; what was ``seen`` of it on the way here, as (edits,
-        perplexity, ‖ΔW‖/‖W‖); and ``collapsed_at``, the edits after which it was first seen collapsed, or None.
+        perplexity, ‖ΔW‖/‖W‖, KL, perplexity on own text); and ``collapsed_at``, the edits after which it was first
+        seen collapsed, or None.
+    drift: how far the model is from the unedited one: :func:`editbench.drift.drift`.
     made_by: commit, packages and device of the process that made this cell.
     """
 
@@ -186,6 +188,7 @@ class CellOutcome:
     counts: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     pulse: Mapping[str, Any] = field(default_factory=dict)
+    drift: Mapping[str, Any] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
 

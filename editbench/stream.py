@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from editbench.health import Pulse, perplexity
+from editbench.latency import Latency, latency
 from editbench.meter import peak_memory, reset_peak_memory, timed
 from editbench.method import Applied, WeightEdit
+from editbench.reference import Comparison
 from editbench.store import replace_file
 
 if TYPE_CHECKING:
     from editbench.method import Method
     from editbench.models.lm import LM
+    from editbench.reference import Reference
     from editbench.requests import Request
 
 _WEIGHT, _STATE = "weight:", "state:"
@@ -33,8 +37,9 @@ class Stream:
     Attributes
     ----------
     lm, method: what is edited, by what.
+    reference: what the unedited model said, to compare with; None: nothing is compared.
     done: how many requests are in the model.
-    edit_s, apply_s: seconds spent in ``method.edit`` and in applying, over all chunks.
+    edit_s, apply_s, look_s: seconds spent in ``method.edit``, in applying and in :meth:`look`, over all chunks.
     peak: peak bytes while editing, the largest over chunks.
     failures: request id -> why the method could not edit it.
     pulses: how the model was doing whenever it was looked at.
@@ -42,15 +47,19 @@ class Stream:
 
     lm: LM
     method: Method
+    reference: Reference | None = None
     done: int = 0
     edit_s: float = 0.0
     apply_s: float = 0.0
+    look_s: float = 0.0
     peak: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     pulses: list[Pulse] = field(default_factory=list)
     _originals: dict[str, Tensor] = field(default_factory=dict)
     _delta_bytes: dict[str, int] = field(default_factory=dict)
     _others: list[tuple[Applied, int]] = field(default_factory=list)
+    _timed_with: str = ""
+    _unedited_latency: Latency | None = None
 
     def write(self, requests: Sequence[Request], rng: torch.Generator) -> None:
         """Compute the edit of a chunk and apply it on top of what is there."""
@@ -61,6 +70,9 @@ class Stream:
         for kind, size in peak_memory(self.lm.device).items():
             self.peak[kind] = max(self.peak.get(kind, 0), size)
         self.failures |= self.method.failures
+        if requests and not isinstance(edit, WeightEdit) and not self._others:
+            self._timed_with = requests[0].prompt
+            self._unedited_latency = latency(self.lm, self._timed_with)
         with timed(self.lm.device) as applying:
             if isinstance(edit, WeightEdit):
                 self._keep_originals(edit)
@@ -72,9 +84,47 @@ class Stream:
 
     def look(self) -> None:
         """Take note of how the model is doing now."""
+        with timed(self.lm.device) as looking:
+            pulse = Pulse(self.done, perplexity(self.lm), self._drift())
+            if self.reference is not None:
+                found = self._compared(self.reference)
+                pulse = replace(pulse, kl=found.kl, own_perplexity=found.perplexity)
+        self.pulses.append(pulse)
+        self.look_s += looking.seconds
+
+    def _drift(self) -> float:
+        """Return ‖ΔW‖ / ‖W‖ over the changed weights together; NaN where the unedited ones are not known."""
         facts = self.facts()
-        drift = facts["delta_norm"] / facts["weight_norm"] if facts["weight_norm"] else 0.0
-        self.pulses.append(Pulse(self.done, perplexity(self.lm), drift))
+        if "weight_norm" not in facts:
+            return math.nan
+        return facts["delta_norm"] / facts["weight_norm"] if facts["weight_norm"] else 0.0
+
+    def _compared(self, reference: Reference) -> Comparison:
+        return reference.compare(self.lm) if self.changed else reference.unedited
+
+    def comparison(self) -> Comparison | None:
+        """Return how far the model is from the unedited one now: as last looked at, if that was now; else made anew."""
+        if self.reference is None:
+            return None
+        last = self.pulses[-1] if self.pulses else None
+        if last is None or last.requests != self.done or last.kl is None or last.own_perplexity is None:
+            return self._compared(self.reference)
+        return Comparison(last.kl, last.own_perplexity)
+
+    def latencies(self) -> tuple[Latency, Latency] | None:
+        """Return how long the unedited model and this one take on the same prompt.
+
+        None where nothing but weights was changed, which takes no time, and where that could not be timed.
+        """
+        if not self._others or self._unedited_latency is None:
+            return None
+        now = latency(self.lm, self._timed_with)
+        return None if now is None else (self._unedited_latency, now)
+
+    @property
+    def adds_nothing_to_run(self) -> bool:
+        """Whether the model computes what the unedited one does, with other weights at most."""
+        return not self._others
 
     def _keep_originals(self, edit: WeightEdit) -> None:
         for name, delta in edit.deltas.items():
@@ -94,16 +144,32 @@ class Stream:
             self.lm.parameter(name).data.copy_(original)
         self._others, self._originals, self.done = [], {}, 0
 
+    def _squares(self) -> dict[str, tuple[float, float]]:
+        """Return, for each changed weight, the sums of squares of ΔW and of the unedited W."""
+        pairs = {name: (self.lm.parameter(name).detach().float(), w.float()) for name, w in self._originals.items()}
+        return {
+            name: (float((now - was).square().sum()), float(was.square().sum())) for name, (now, was) in pairs.items()
+        }
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds spent so far, as ``cell.json`` names them."""
+        return {"edit_s": self.edit_s, "apply_s": self.apply_s, "look_s": self.look_s}
+
     def facts(self) -> dict[str, float]:
         """Return the size of everything written so far: ``nbytes``, and over the changed weights ``delta_norm`` and
         ``weight_norm`` (Frobenius norms of ΔW and of the unedited W).
         """
-        pairs = [(self.lm.parameter(name).detach().float(), w.float()) for name, w in self._originals.items()]
+        squares = self._squares().values()
         return {
             "nbytes": sum(self._delta_bytes.values()) + sum(size for _, size in self._others),
-            "delta_norm": sum(float((now - was).square().sum()) for now, was in pairs) ** 0.5,
-            "weight_norm": sum(float(was.square().sum()) for _, was in pairs) ** 0.5,
+            "delta_norm": sum(delta for delta, _ in squares) ** 0.5,
+            "weight_norm": sum(weight for _, weight in squares) ** 0.5,
         }
+
+    def modules(self) -> dict[str, float]:
+        """Return ‖ΔW‖ / ‖W‖ (Frobenius) of each changed weight by its full name; infinite for one that was nought."""
+        return {name: relative_norm(*squares) for name, squares in self._squares().items()}
 
     def save(self, path: Path) -> bool:
         """Write a checkpoint that :meth:`resume` continues bit for bit; False if more than weights was changed."""
@@ -113,6 +179,7 @@ class Stream:
             "done": self.done,
             "edit_s": self.edit_s,
             "apply_s": self.apply_s,
+            "look_s": self.look_s,
             "peak": self.peak,
             "failures": self.failures,
             "delta_bytes": self._delta_bytes,
@@ -137,8 +204,16 @@ class Stream:
         state = {name.removeprefix(_STATE): t for name, t in tensors.items() if name.startswith(_STATE)}
         self.method.load_state_dict(state)
         self.done, self.edit_s, self.apply_s = facts["done"], facts["edit_s"], facts["apply_s"]
+        self.look_s = facts.get("look_s", 0.0)  # which older versions did not count
         self.peak, self.failures, self._delta_bytes = facts["peak"], facts["failures"], facts["delta_bytes"]
         self.pulses = [Pulse.of(values) for values in facts["pulses"]]
+
+
+def relative_norm(delta: float, weight: float) -> float:
+    """Return ‖ΔW‖ / ‖W‖ from the two sums of squares; 0 where nothing moved, whatever W is."""
+    if delta == 0:
+        return 0.0
+    return (delta / weight) ** 0.5 if weight else math.inf
 
 
 def checkpoint_position(path: Path) -> int | None:

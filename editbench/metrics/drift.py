@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editbench.health import Pulse
@@ -26,7 +29,7 @@ def perplexity(cell: Mapping[str, Any]) -> float | None:
 def perplexity_ratio(cell: Mapping[str, Any]) -> float | None:
     """Return that perplexity divided by the unedited model's."""
     now = perplexity(cell)
-    return None if now is None else now / float(cell["pulse"]["unedited"])
+    return None if now is None or cell["pulse"]["unedited"] is None else now / float(cell["pulse"]["unedited"])
 
 
 def collapse_point(cell: Mapping[str, Any]) -> float | None:
@@ -35,7 +38,87 @@ def collapse_point(cell: Mapping[str, Any]) -> float | None:
     return None if point is None else float(point)
 
 
+def _drifted(cell: Mapping[str, Any], key: str) -> float | None:
+    """Return a number of ``drift``; None where it was not measured, infinite where it is no finite number."""
+    found = cell.get("drift", {})
+    if key not in found:
+        return None
+    return math.inf if found[key] is None else float(found[key])
+
+
+def kl(cell: Mapping[str, Any]) -> float | None:
+    """Return KL(unedited ‖ edited) per token, in nats."""
+    return _drifted(cell, "kl")
+
+
+def own_perplexity(cell: Mapping[str, Any]) -> float | None:
+    """Return the model's perplexity on text of the unedited model."""
+    return _drifted(cell, "perplexity_own_text")
+
+
+def added_latency(cell: Mapping[str, Any]) -> float | None:
+    """Return the seconds that the edit adds to each token."""
+    return _drifted(cell, "added_latency_s")
+
+
+def words(text: str) -> list[str]:
+    """Return the words and punctuation marks of a text; a mark inside a word parts it."""
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def ngram_entropy(tokens: Sequence[str], n: int) -> float:
+    """Return the entropy, in bits, of the frequencies of runs of ``n`` tokens; 0 where there is none."""
+    counts = Counter(tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1))
+    total = counts.total()
+    return sum(count / total * math.log2(total / count) for count in counts.values())
+
+
+def fluency(cell: Mapping[str, Any]) -> float | None:
+    """Return the mean over continuations of (2/3 H₂ + 4/3 H₃) / 2, Hₙ being the entropy of n-grams of words."""
+    texts = [words(text) for text in cell.get("drift", {}).get("continuations", ())]
+    values = [(2 / 3 * ngram_entropy(text, 2) + 4 / 3 * ngram_entropy(text, 3)) / 2 for text in texts]
+    return sum(values) / len(values) if values else None
+
+
 METRICS = (
+    CellMetric(
+        "kl",
+        "KL",
+        "lower",
+        (0, None),
+        "KL(unedited ‖ edited) per token, in nats, on a text that the unedited model wrote.",
+        "",
+        kl,
+    ),
+    CellMetric(
+        "own-perplexity",
+        "Own perplexity",
+        "lower",
+        (1, None),
+        "exp(mean NLL per token) on that text.",
+        "",
+        own_perplexity,
+    ),
+    CellMetric(
+        "fluency",
+        "Fluency",
+        "higher",
+        (0, None),
+        "Weighted entropy (bits) of bi- and tri-grams of words in 100-token continuations of edit prompts.",
+        "Meng et al. 2022, arXiv:2202.05262 (GE), with weights 2/3 and 4/3 as in its code",
+        fluency,
+        reads_talk=True,
+    ),
+    CellMetric(
+        "added-latency",
+        "Added latency",
+        "lower",
+        (None, None),
+        "Seconds that the edit adds to each decoded token; 0 by construction where only weights changed.",
+        "",
+        added_latency,
+        "s",
+    ),
     CellMetric(
         "perplexity",
         "Perplexity",

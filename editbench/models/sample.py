@@ -71,13 +71,31 @@ def sample(
         return _choose(logits / temperature, drawn, top_k)
 
     for first in range(0, len(starts), rows):
-        batch = _Batch(lm, starts[first : first + rows], draws[first : first + rows], choose)
+        chosen = slice(first, first + rows)
+        batch = _Batch(lm, starts[chosen], draws[chosen], choose, lm.text.eos_ids)
         while batch.live:
             batch.step()
             if progress is not None:
                 progress((first + len(batch.new) * batch.steps / new_tokens) / len(starts))
         found += [[*start, *new] for start, new in zip(starts[first : first + rows], batch.new, strict=True)]
     return found
+
+
+@torch.no_grad()
+def continued(
+    lm: LM, starts: Sequence[Sequence[int]], new_tokens: int, rng: torch.Generator, *, top_k: int
+) -> list[list[int]]:
+    """Return ``new_tokens`` tokens after each start, drawn among the ``top_k`` likeliest; nothing ends a row.
+
+    An end-of-text token is drawn like any other and is among those returned, so that all rows are equally long.
+    Raises what :func:`sample` raises.
+    """
+    _check_lengths(lm, starts, new_tokens)
+    draws = torch.rand(len(starts), new_tokens, generator=rng, dtype=torch.float64)
+    batch = _Batch(lm, starts, draws, lambda logits, drawn: _choose(logits, drawn, top_k), frozenset())
+    while batch.live:
+        batch.step()
+    return batch.new
 
 
 def _check_lengths(lm: LM, starts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -133,10 +151,13 @@ class _Batch:
     new: for each row, the tokens drawn so far.
     live: the rows that go on; ``kept`` are those still in the cache, in its order.
     steps: how many tokens have been drawn for the rows that go on.
+    ends: tokens that end a row.
     """
 
-    def __init__(self, lm: LM, starts: Sequence[Sequence[int]], draws: Tensor, choose: _Choose) -> None:
-        self.lm, self.draws, self.choose = lm, draws, choose
+    def __init__(
+        self, lm: LM, starts: Sequence[Sequence[int]], draws: Tensor, choose: _Choose, ends: frozenset[int]
+    ) -> None:
+        self.lm, self.draws, self.choose, self.ends = lm, draws, choose, ends
         self.new: list[list[int]] = [[] for _ in starts]
         self.kept = list(range(len(starts)))
         self.live = set(self.kept) if draws.shape[1] else set()
@@ -166,7 +187,7 @@ class _Batch:
     def _add(self, row: int, token: int) -> None:
         if row not in self.live:
             return
-        if token in self.lm.text.eos_ids:
+        if token in self.ends:
             self.live.remove(row)
             return
         self.new[row].append(token)

@@ -1,0 +1,111 @@
+"""``editbench score``: measure a model that was edited elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from editbench.cli.options import RegisteredName, dtype_option, echo_json, echo_rich, json_option, results_option
+from editbench.errors import UserError
+
+if TYPE_CHECKING:
+    from editbench.plan import RunOptions
+    from editbench.results import Results
+    from editbench.suite import Suite
+
+
+@click.command("score")
+@click.option("--model", required=True, help="The edited model: a folder, GGUF file, hub id or built-in name.")
+@click.option("--revision", help="Branch, tag or commit of a hub model.")
+@click.option("--unedited", metavar="MODEL", help="The model it was made from, for the metrics that compare.")
+@click.option("--suite", type=RegisteredName("suite"), help="Take dataset, protocol, probes and metrics from it.")
+@click.option("--dataset", help="Without a suite: what was written, a name, file or hub id.")
+@click.option("--data", help="The file to read the requests from.")
+@click.option("--scale", type=click.IntRange(min=1), help="How many requests, in the order of --seed; default: all.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the requests' order.")
+@click.option("--label", default="", help="What tables call it; default: the end of the model's name.")
+@results_option
+@click.option("--device", default="auto", show_default=True, envvar="EDITBENCH_DEVICE", help="cpu, cuda, cuda:1, auto.")
+@dtype_option
+@click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate).")
+@click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code.")
+@click.option("--token-budget", type=click.IntRange(min=1), help="Most tokens in one batch when probing.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Measure a model that was edited elsewhere, with the same questions, records and files as a run.
+
+    With --suite it stands in that suite's leaderboard as an entry of its own. The same command after an interruption
+    does only what is missing. Exit code 1 if the cell failed, 2 if the request makes no sense.
+    """
+    from editbench.entry import Entry, carry_out, prepare, uncompared, weights
+    from editbench.progress import progress_for
+
+    suite = _suite(given)
+    entry = Entry(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
+    options = _options(given)
+    prepared = prepare(suite, entry, options)
+    lost = [] if entry.unedited else uncompared(suite.metrics)
+    if not entry.unedited:
+        click.echo(f"Nothing is compared without --unedited MODEL{_left_out(lost)}.", err=True)
+    found = carry_out(prepared, results, options, progress_for(weights(prepared.plan), quiet))
+    _show(found, results, given["suite"] or suite.name, as_json)
+    if found.trouble:
+        raise click.exceptions.Exit(1)
+
+
+def _left_out(metrics: list[str]) -> str:
+    return f"; left out: {', '.join(metrics)}" if metrics else ""
+
+
+def _suite(given: dict[str, Any]) -> Suite:
+    """Return the suite that was named, or one made for the dataset."""
+    from editbench.datasets import DatasetSpec
+    from editbench.entry import suite_of
+    from editbench.suite import load_suite
+
+    if given["suite"] and given["dataset"]:
+        raise UserError("--suite and --dataset were both given.", "A suite has its dataset.", "Leave one of them out.")
+    if given["suite"]:
+        suite = load_suite(given["suite"]).with_options(data=given["data"])
+        if given["scale"] is None:
+            scales = ", ".join(str(scale) for scale in suite.scales)
+            raise UserError(
+                "How many of the suite's requests were written into the model is not given.",
+                f"The suite {suite.name} measures at {scales}.",
+                f"--scale {suite.scales[-1]}",
+            )
+        return suite
+    if not given["dataset"] and not given["data"]:
+        raise UserError(
+            "What the model was edited with is not given.",
+            "Expected --suite NAME, --dataset NAME or --data FILE.",
+            "See what there is: editbench list",
+        )
+    name, path = (given["dataset"], given["data"]) if given["dataset"] else (given["data"], None)
+    return suite_of(DatasetSpec(name=name, path=path))
+
+
+def _options(given: dict[str, Any]) -> RunOptions:
+    from editbench.plan import RunOptions
+
+    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget")
+    command_line = shlex.join(["editbench", *sys.argv[1:]])
+    return RunOptions(**{name: given[name] for name in names}, command=command_line)
+
+
+def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
+    from editbench.report.tables import as_rich
+
+    board = found.leaderboard()
+    if as_json:
+        echo_json({**board.as_dict(), "results": str(results)})
+        return
+    echo_rich(as_rich(board))
+    beside = ["editbench", "leaderboard", suite] + ([] if str(results) == "results" else ["--results", str(results)])
+    click.echo(f"Results: {results / 'runs' / found.plan.suite.name}")
+    click.echo(f"Beside the others: {shlex.join(beside)}")
