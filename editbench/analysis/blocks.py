@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,16 +85,24 @@ def friedman(table: pd.DataFrame, lower_is_better: bool = False) -> Friedman:
         blocks=blocks,
         statistic=statistic,
         p=p,
-        critical_difference=float(stats.studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * unit),
-        nemenyi=dict(zip(pairs, _nemenyi(apart / unit, k), strict=True)),
+        critical_difference=_critical(k) / np.sqrt(2) * unit,
+        nemenyi={pair: _tail(round(z * np.sqrt(2), 9), k) for pair, z in zip(pairs, apart / unit, strict=True)},
         wilcoxon=dict(zip(pairs, holm([_wilcoxon(values[:, i] - values[:, j]) for i, j in at]), strict=True)),
     )
 
 
-def _nemenyi(z: NDArray[Any], k: int) -> list[float]:
+@cache  # scipy integrates numerically: up to a second; differences of mean ranks take few values
+def _tail(q: float, k: int) -> float:
     from scipy import stats
 
-    return [float(p) for p in stats.studentized_range.sf(z * np.sqrt(2), k, np.inf)]
+    return float(stats.studentized_range.sf(q, k, np.inf))
+
+
+@cache
+def _critical(k: int) -> float:
+    from scipy import stats
+
+    return float(stats.studentized_range.ppf(0.95, k, np.inf))
 
 
 def _wilcoxon(difference: NDArray[Any]) -> float:

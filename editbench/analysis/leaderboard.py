@@ -217,6 +217,8 @@ def _about_intervals(rows: Sequence[Row]) -> list[str]:
     said = (
         f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap (seeds, requests)."
     )
+    if len(seeds) == 2:
+        said += " Two say little about how seeds differ: only large differences can show; three or more show more."
     fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
     return [said, *([f"One seed only, intervals over requests: {', '.join(fewer)}."] if fewer else [])]
 

@@ -31,7 +31,7 @@ class Standing:
 
     Attributes
     ----------
-    rank: 1 + the number of methods separably better.
+    rank: 1 + the number of methods separably better, or the rank of a method with a better value if that is worse.
     low, high: the places it may have: below those separably better, above those separably worse.
     letters: its groups; methods that share a letter are not separable.
     top: whether it is the best, or not separable from the best.
@@ -61,10 +61,13 @@ def standings(values: Sequence[float], p: NDArray[Any], higher_is_better: bool =
     better = (apart & (goodness[None, :] > goodness[:, None])).sum(axis=1)  # how many beat it
     worse = (apart & (goodness[None, :] < goodness[:, None])).sum(axis=1)
     best = int(np.argmax(goodness))
-    groups = _letters(~apart, np.argsort(-goodness, kind="stable").tolist())
+    order = np.argsort(-goodness, kind="stable")
+    rank = np.empty(len(values), int)
+    rank[order] = np.maximum.accumulate(better[order]) + 1  # never better than that of a better value
+    groups = _letters(~apart, order.tolist())
     return [
-        Standing(int(b) + 1, int(b) + 1, len(values) - int(w), groups[i], bool(i == best or not apart[i, best]))
-        for i, (b, w) in enumerate(zip(better, worse, strict=True))
+        Standing(int(rank[i]), int(better[i]) + 1, len(values) - int(worse[i]), groups[i], not bool(apart[i, best]))
+        for i in range(len(values))
     ]
 
 

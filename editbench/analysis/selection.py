@@ -104,9 +104,10 @@ def merge_folders(runs: Sequence[RunResult]) -> tuple[list[RunResult], list[str]
 
     Such a run's cells are the same wherever they were made; of two of one scale the finished one is taken.
     """
-    by_id: dict[str, list[RunResult]] = {}
-    for run in runs:
-        by_id.setdefault(str(run.manifest["run_id"]), []).append(run)
+    by_id: dict[tuple[str, ...], list[RunResult]] = {}
+    for run in runs:  # suite and label are no part of the id: two labels may stand for the same run
+        key = tuple(str(run.manifest[name]) for name in ("suite", "label", "run_id"))
+        by_id.setdefault(key, []).append(run)
     notes = []
     for same in by_id.values():
         if len(same) > 1:

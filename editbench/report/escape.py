@@ -37,7 +37,8 @@ _LATEX = {
     "‘": "`",
     "’": "'",
 }
-_MARKDOWN = re.compile(r"([\\`*_\[\]|#~$])")
+# A bracket before a number or not before another bracket makes no link: intervals stay readable in the source.
+_MARKDOWN = re.compile(r"([\\`*_|#~$]|\[(?![-+\d])|\](?=[(\[:]))")
 
 
 def one_line(text: str) -> str:
