@@ -1,6 +1,6 @@
 """How often the tests err where there is nothing, what the intervals cover, what the tests find: by simulation.
 
-    python benchmarks/calibration.py [--rounds 2000]
+    python benchmarks/calibration.py [--rounds 2000] [--only coverage]
 
 Prints the tables of docs/statistics.md. Data are shaped like ours: successes of two methods on the same requests, that
 mostly agree (ties); values that are means over three probes; seeds that reorder the requests, share some of them, and
@@ -264,11 +264,13 @@ def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2000)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", help="cases whose kind and name hold this, such as coverage")
+    given = parser.parse_args()
+    rounds, chosen = given.rounds, [case for case in cases() if given.only in f"{case.kind}: {case.name}"]
     began = time.perf_counter()
     for kind in ("error", "coverage", "power"):
         print(f"\n| {kind} | rate | ± |\n|---|---|---|")
-        for case in (case for case in cases() if case.kind == kind):
+        for case in (case for case in chosen if case.kind == kind):
             found = rate(case, rounds)
             print(f"| {case.name} | {found:.3f} | {1.96 * math.sqrt(found * (1 - found) / rounds):.3f} |", flush=True)
     print(f"\n{rounds} rounds each, {time.perf_counter() - began:.0f} s")
