@@ -58,10 +58,11 @@ def _plain(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def friedman(table: pd.DataFrame, lower_is_better: bool = False) -> Friedman:
+def friedman(table: pd.DataFrame, lower_is_better: bool = False, wilcoxon: bool = True) -> Friedman:
     """Return the tests over a table of one row per block and one column per method, without gaps.
 
     After Demšar 2006 (JMLR 7). Friedman's p is scipy's (chi-squared); Nemenyi's is that of the studentised range.
+    ``wilcoxon``: whether to make Wilcoxon's tests too, which go through all signs where few blocks have ties (slow).
     Raises ``ValueError`` for gaps, or fewer than two methods.
     """
     from scipy import stats
@@ -87,7 +88,7 @@ def friedman(table: pd.DataFrame, lower_is_better: bool = False) -> Friedman:
         p=p,
         critical_difference=_critical(k) / np.sqrt(2) * unit,
         nemenyi={pair: _tail(round(z * np.sqrt(2), 9), k) for pair, z in zip(pairs, apart / unit, strict=True)},
-        wilcoxon=dict(zip(pairs, holm([_wilcoxon(values[:, i] - values[:, j]) for i, j in at]), strict=True)),
+        wilcoxon=_wilcoxon_holm(values, at, pairs) if wilcoxon else {},
     )
 
 
@@ -103,6 +104,10 @@ def _critical(k: int) -> float:
     from scipy import stats
 
     return float(stats.studentized_range.ppf(0.95, k, np.inf))
+
+
+def _wilcoxon_holm(values: NDArray[Any], at: list[tuple[int, int]], pairs: list[Pair]) -> dict[Pair, float]:
+    return dict(zip(pairs, holm([_wilcoxon(values[:, i] - values[:, j]) for i, j in at]), strict=True))
 
 
 def _wilcoxon(difference: NDArray[Any]) -> float:
