@@ -46,4 +46,4 @@ def test_every_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
 def test_what_is_there_is_found() -> None:
     cases = {case.name: case for case in SIMULATED.cases() if case.kind == "power"}
     for name in ("0.6 against 0.40, 1 seed × 100 requests", "0.6 against 0.50, 1 seed × 1,000 requests"):
-        assert SIMULATED.rate(cases[name], ROUNDS) > 0.9
+        assert SIMULATED.rate(cases[name], ROUNDS) > 0.85
