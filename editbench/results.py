@@ -168,31 +168,76 @@ def run(
 
 
 def stored_leaderboard(
-    suite: str, root: Path, metrics: Sequence[str] | None = None, dtype: DType = "float32"
+    suite: str,
+    root: Path | Sequence[Path],
+    metrics: Sequence[str] | None = None,
+    dtype: DType = "float32",
+    over: Sequence[int] | None = None,
 ) -> Leaderboard:
-    """Return the leaderboard of a suite from what lies in a results folder; reads no dataset, imports no method.
+    """Return the leaderboard of a suite from what lies in results folders; reads no dataset, imports no method.
 
     Of several runs of one method those are preferred that the suite's file would make today. A suite whose file is
-    gone is shown from its results alone. Raises :class:`UserError`.
+    gone is shown from its results alone.
+
+    Parameters
+    ----------
+    suite: a registered name, a YAML file, or the name of results.
+    root: a results folder, or several, such as those of several machines.
+    metrics: columns, instead of the suite's.
+    dtype: of the runs to prefer.
+    over: None: a row per scale; else a row per method, areas over these scales (none: all of them).
+
+    Raises :class:`UserError`.
     """
     from editbench.analysis.leaderboard import About, build
     from editbench.metrics import check_metric_name
 
     for name in metrics or ():
         check_metric_name(name)
-    store = Store(root)
+    roots = [root] if isinstance(root, Path) else list(root)
     try:
         loaded = load_suite(suite)
     except UnknownName:
-        runs = store.scan(suite)
+        runs = _scan(roots, suite)
         if not runs:
             raise
         shown = tuple(metrics or Suite.model_fields["metrics"].default)
-        return build(runs, About(suite, "", shown))
-    runs = store.scan(loaded.name)
+        return build(runs, About(suite, "", shown), over=over)
+    runs = _scan(roots, loaded.name)
     if not runs:
-        raise UserError(f"There are no results of {loaded.name} in {root}.", hint=f"editbench run --suite {suite}")
-    return build(runs, About(loaded.name, loaded.title, tuple(metrics or loaded.metrics)), _as_of(loaded, runs, dtype))
+        places = ", ".join(map(str, roots))
+        raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
+    about = About(loaded.name, loaded.title, tuple(metrics or loaded.metrics))
+    return build(runs, about, _as_of(loaded, runs, dtype), over)
+
+
+def _scan(roots: Sequence[Path], suite: str | None = None) -> list[RunResult]:
+    return [run for root in roots for run in Store(root).scan(suite)]
+
+
+def stored_suites(roots: Sequence[Path]) -> list[str]:
+    """Return the names of the suites that have results, in order. Raises :class:`UserError` if there are none."""
+    found = sorted({str(run.manifest["suite"]) for run in _scan(roots)})
+    if not found:
+        places = ", ".join(map(str, roots))
+        raise UserError(f"There are no results in {places}.", hint="editbench run --suite quickstart")
+    return found
+
+
+def suite_name(suite: str) -> str:
+    """Return the name under which a suite's results lie: that in its file, or the word itself if there is no file."""
+    try:
+        return load_suite(suite).name
+    except UnknownName:
+        return suite
+
+
+def metrics_of(suite: str) -> tuple[str, ...]:
+    """Return the metrics a suite shows, or those that every suite has if its file is gone."""
+    try:
+        return tuple(load_suite(suite).metrics)
+    except UserError:
+        return tuple(Suite.model_fields["metrics"].default)
 
 
 def _as_of(suite: Suite, runs: Sequence[RunResult], dtype: DType) -> Plan | None:

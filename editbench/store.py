@@ -295,7 +295,12 @@ class Store:
         """Return every run in the folder, or every run of one suite, in order of path. Raises :class:`StoreError`."""
         pattern = f"{slug(suite) if suite else '*'}/*/*/*/manifest.json"
         paths = sorted((self.root / "runs").glob(pattern))
-        return [RunResult(p.parent, read_json(p) or {}, _cells(p.parent)) for p in paths]
+        return [read_run(p.parent) for p in paths]
+
+
+def read_run(folder: Path) -> RunResult:
+    """Return the run in a folder with a ``manifest.json``. Raises :class:`StoreError`."""
+    return RunResult(folder, read_json(folder / "manifest.json") or {}, _cells(folder))
 
 
 def _flock(descriptor: int, wait: bool) -> bool:

@@ -13,7 +13,7 @@ from results_tree import record
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from editbench.analysis.aggregate import CellFrame, evaluate, load_records
+from editbench.analysis.aggregate import CellFrame, Value, evaluate, load_records
 from editbench.analysis.retention import age_curve, age_edges, area
 from editbench.analysis.statistics import harmonic_interval, harmonic_mean, mean_interval, wilson
 from editbench.errors import StoreError
@@ -120,13 +120,44 @@ def test_a_hundred_thousand_records_take_under_two_seconds(tmp_path: Path) -> No
     assert best < 2
 
 
-def test_pooled_seeds_count_every_request_of_every_seed(tmp_path: Path) -> None:
+def test_several_seeds_are_averaged_and_their_difference_is_in_the_interval(tmp_path: Path) -> None:
+    def value(*rights: int) -> Value:
+        cells = []
+        for seed, right in enumerate(rights):
+            path = tmp_path / f"{seed}-{right}.jsonl"
+            append_lines(path, [record(i, "edit", "blue" if i < right else "red").to_line() for i in range(100)])
+            cells.append(CellFrame(CellResult(100, {"scale": 100, "status": "done"}, path)))
+        found = evaluate(METRICS["reliability"], cells)
+        assert found is not None
+        return found
+
+    alike, apart = value(60, 60, 60), value(40, 60, 80)
+    assert (alike.value, alike.n) == (apart.value, apart.n) == (pytest.approx(0.6), 300)
+    low, high = wilson(60, 100)  # three times the same requests are no more than a hundred
+    assert alike.low is not None
+    assert alike.high is not None
+    assert apart.low is not None
+    assert alike.low <= low < high <= alike.high
+    assert apart.low < alike.low - 0.1
+
+
+def test_all_right_with_every_seed_is_not_certainty(tmp_path: Path) -> None:
     cells = []
-    for seed, right in enumerate((4, 2)):
+    for seed in range(3):
         path = tmp_path / f"{seed}.jsonl"
-        append_lines(path, [record(i, "edit", "blue" if i < right else "red").to_line() for i in range(4)])
-        cells.append(CellFrame(CellResult(4, {"scale": 4, "status": "done"}, path)))
-    found = evaluate(METRICS["reliability"], cells)
-    assert found is not None
-    assert (found.value, found.n) == (0.75, 8)
-    assert (found.low, found.high) == wilson(6, 8)
+        append_lines(path, [record(i, "edit", "blue").to_line() for i in range(20)])
+        cells.append(CellFrame(CellResult(20, {"scale": 20, "status": "done"}, path)))
+    for name in ("reliability", "retention"):
+        found = evaluate(METRICS[name], cells)
+        assert found is not None
+        assert (found.value, found.high) == (pytest.approx(1), pytest.approx(1))
+        assert found.low is not None
+        assert found.low < 0.9
+
+
+def test_fewer_records_than_the_cell_says_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    append_lines(path, [record(0, "edit", "blue").to_line()])
+    cell = CellFrame(CellResult(1, {"scale": 1, "status": "done", "counts": {"records": 2}}, path))
+    with pytest.raises(StoreError, match="half-written: 1 of 2"):
+        cell.condense(["reliability"])

@@ -81,7 +81,7 @@ def test_probes_without_an_outcome_are_counted_in_the_row(tmp_path: Path) -> Non
     assert {row.reason for row in board(*write_all(tmp_path, outcomes)).rows} == {"2 probe(s) without an outcome"}
 
 
-def test_several_seeds_are_pooled_and_one_seed_is_said_to_be_one_seed(tmp_path: Path) -> None:
+def test_several_seeds_are_averaged_and_one_seed_is_said_to_be_one_seed(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
     dataset = load_dataset(suite.dataset)
     store = Store(tmp_path / "results")
@@ -92,7 +92,7 @@ def test_several_seeds_are_pooled_and_one_seed_is_said_to_be_one_seed(tmp_path: 
     for run in plan.runs[2:]:
         write_run(store, run, dataset)
     found = board(plan, store)
-    assert "2 seeds are pooled" in found.notes[0]
+    assert "2 seeds: values are means over seeds" in found.notes[0]
     assert found.rows[2].seeds == (0, 1)
     assert found.rows[2].n == 8
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from editbench.analysis.retention import age_curve, area
-from editbench.analysis.statistics import Interval, harmonic_interval, harmonic_mean, mean_interval, wilson
+from editbench.analysis.bootstrap import interval
+from editbench.analysis.retention import age_curve, age_edges, area, bin_widths
+from editbench.analysis.sample import MEAN, Harmonic, Sample, Statistic, Weighted
+from editbench.analysis.statistics import Interval, combined, harmonic_interval, harmonic_mean, mean_interval, wilson
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, AgeMetric, CellMetric, HarmonicMetric, Metric, ProbeMetric
 from editbench.store import CellResult, Status
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _TEXT = ("request", "kind", "prompt", "target_new", "target_true", "answer", "generated", "stop", "unedited", "error")
 _WHOLE = ("position", "index", "hits", "tokens")
 _REAL = ("nll_new", "nll_true")
+# What metrics read; the rest is there to be looked at by people and is not parsed for a table.
+_MEASURED = ("request", "kind", "answer", "generated", "unedited", "position", "hits", "tokens", *_REAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,11 @@ class Value:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-def load_records(path: Path, scale: int) -> pd.DataFrame:
+def load_records(path: Path, scale: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return a cell's records with typed columns, and ``age``: the number of edits made after each request's.
 
-    Raises :class:`StoreError` for a file that is damaged.
+    ``columns``: only these, with ``position`` among them; None: all. Raises :class:`StoreError` for a file that is
+    damaged.
     """
     import pyarrow as pa
     import pyarrow.json as pj
@@ -51,7 +56,7 @@ def load_records(path: Path, scale: int) -> pd.DataFrame:
         **dict.fromkeys(_WHOLE, pa.int64()),
         **dict.fromkeys(_REAL, pa.float64()),
     }
-    schema = pa.schema(list(types.items()))
+    schema = pa.schema([(name, kind) for name, kind in types.items() if columns is None or name in columns])
     if not path.is_file() or path.stat().st_size == 0:
         table = schema.empty_table()
     else:
@@ -78,19 +83,31 @@ class CellFrame:
         self.cell = cell
         self._kinds: dict[tuple[str, ...], pd.DataFrame] = {}
         self._values: dict[str, pd.Series[float]] = {}
+        self._ages: pd.Series[int] | None = None
         self._frame: pd.DataFrame | None = None
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Every record of the cell."""
+        """Every record of the cell, with the columns that metrics read.
+
+        Raises :class:`StoreError` where the file is damaged, or holds fewer records than ``cell.json`` says.
+        """
         if self._frame is None:
-            self._frame = load_records(self.cell.records, self.cell.scale)
+            self._frame = load_records(self.cell.records, self.cell.scale, _MEASURED)
+            written = int(self.cell.data.get("counts", {}).get("records", 0))
+            if len(self._frame) < written:
+                raise StoreError(
+                    f"{self.cell.records} is half-written: {len(self._frame):,} of {written:,} records.",
+                    hint="Copy it again, or delete that cell's folder and run it again.",
+                )
         return self._frame
 
     @property
     def ages(self) -> pd.Series[int]:
         """Request id -> edits made after it."""
-        return self.frame.drop_duplicates("request").set_index("request")["age"]
+        if self._ages is None:
+            self._ages = self.frame.drop_duplicates("request").set_index("request")["age"]
+        return self._ages
 
     def of_kinds(self, kinds: tuple[str, ...]) -> pd.DataFrame:
         """Return the records of some probe kinds."""
@@ -106,21 +123,106 @@ class CellFrame:
             self._values[metric.name] = values.groupby(frame["request"].to_numpy(), sort=False).mean().dropna()
         return self._values[metric.name]
 
+    def condense(self, metrics: Sequence[str]) -> CellFrame:
+        """Compute what some metrics need of each request, let the records go, and return the cell itself."""
+        for name in metrics:
+            metric = METRICS[name]
+            if isinstance(metric, AgeMetric):
+                _ = self.ages
+            for part in _read_by(metric):
+                self.per_request(part)
+        self._frame = None
+        self._kinds.clear()
+        return self
+
+
+def _read_by(metric: Metric) -> list[ProbeMetric]:
+    names = {HarmonicMetric: "parts", AgeMetric: "of"}.get(type(metric))
+    found = [metric] if names is None else [METRICS[name] for name in np.atleast_1d(getattr(metric, names))]
+    return [part for part in found if isinstance(part, ProbeMetric)]
+
+
+def columns(metric: Metric, cell: CellFrame) -> pd.DataFrame | None:
+    """Return a metric's parts for each request of a cell, or None for metrics that are not made from requests.
+
+    One column for a probe metric; one per part of a harmonic mean, requests that lack one left out; one per age bin.
+    """
+    parts = [cell.per_request(part) for part in _read_by(metric)]
+    if isinstance(metric, ProbeMetric):
+        return parts[0].to_frame("0")
+    if isinstance(metric, HarmonicMetric):
+        return pd.concat(parts, axis=1, keys=map(str, range(len(parts)))).dropna()
+    if not isinstance(metric, AgeMetric):
+        return None
+    edges = age_edges(cell.cell.scale)
+    bins = np.searchsorted(edges, cell.ages.reindex(parts[0].index).to_numpy(), side="right") - 1
+    table = np.full((len(bins), len(edges) - 1), np.nan)
+    table[np.arange(len(bins)), bins] = parts[0].to_numpy()
+    return pd.DataFrame(table, parts[0].index)
+
+
+def statistic(metric: Metric, scale: int) -> Statistic:
+    """Return what is made of the means of :func:`columns`."""
+    if isinstance(metric, HarmonicMetric):
+        return Harmonic()
+    return Weighted(tuple(bin_widths(scale))) if isinstance(metric, AgeMetric) else MEAN
+
+
+def stack(tables: Sequence[pd.DataFrame | None], statistic: Statistic, index: pd.Index[str]) -> Sample:
+    """Return the sample of one table per seed (None for a seed that is not there), with its rows as ``index``."""
+    width = next(table.shape[1] for table in tables if table is not None)
+    empty = np.full((len(index), width), np.nan)
+    found = [empty if table is None else table.reindex(index).to_numpy(float) for table in tables]
+    return Sample(np.stack(found, axis=1), statistic)
+
+
+def union(tables: Iterable[pd.DataFrame | None]) -> pd.Index[str]:
+    """Return every request id of some tables, each once."""
+    found: pd.Index[str] = pd.Index([], dtype="str")
+    for table in tables:
+        if table is not None and not found.equals(table.index):
+            found = pd.Index(table.index if found.empty else found.union(table.index, sort=False), dtype="str")
+    return found
+
 
 def evaluate(metric: Metric, cells: Sequence[CellFrame]) -> Value | None:
-    """Return a metric's value over cells of one scale (one per seed, pooled), or None where it does not apply.
+    """Return a metric's value over cells of one scale, one per seed, or None where it does not apply.
 
-    Intervals cover requests: Wilson's for shares, Student's for other means, the delta method for harmonic means.
+    One seed: Wilson's interval for shares, Student's for other means, the delta method for harmonic means, over
+    requests. Several: the mean over seeds, with the two-level bootstrap over seeds and requests.
     """
     if isinstance(metric, CellMetric):
         return _of_cells(metric, cells)
+    if len(cells) > 1:
+        tables = [columns(metric, cell) for cell in cells]
+        return estimate(stack(tables, statistic(metric, cells[0].cell.scale), union(tables)), metric.is_share)
     if isinstance(metric, ProbeMetric):
-        return _pooled(metric, pd.concat([cell.per_request(metric) for cell in cells]).to_numpy(float))
+        return _mean(metric, cells[0].per_request(metric).to_numpy(float))
     if isinstance(metric, HarmonicMetric):
-        return _harmonic(metric, cells)
+        return _harmonic(metric, cells[0])
     if isinstance(metric, AgeMetric):
-        return _over_age(metric, cells)
+        return _over_age(metric, cells[0])
     raise TypeError(f"{metric.name}: no way to evaluate a {type(metric).__name__}")
+
+
+def estimate(sample: Sample, share: bool) -> Value | None:
+    """Return a sample's value with its two-level bootstrap interval, or None without any value.
+
+    A share's interval is never narrower than Wilson's over the distinct requests (combined, where it has parts): that
+    all of 20 requests succeeded with every seed does not make success certain.
+    """
+    if not sample.asked:
+        return None
+    value, found = sample.value, interval(sample)
+    if share and found is not None:
+        if isinstance(sample.statistic, Weighted):
+            weights, parts = sample.weighted_parts()
+            means = np.array([part.mean() for part in parts])
+            each = [wilson(float(part.sum()), len(part)) for part in parts]
+            least = combined(value, weights, means, each)
+            found = min(found[0], least[0]), max(found[1], least[1])
+        found = max(found[0], 0.0), min(found[1], 1.0)
+    return _with_interval(value, found, sample.asked)
 
 
 def _of_cells(metric: CellMetric, cells: Sequence[CellFrame]) -> Value | None:
@@ -133,7 +235,7 @@ def _with_interval(value: float, interval: Interval | None, n: int) -> Value:
     return Value(value, low, high, n)
 
 
-def _pooled(metric: Metric, values: np.ndarray[Any, Any]) -> Value | None:
+def _mean(metric: Metric, values: np.ndarray[Any, Any]) -> Value | None:
     n = len(values)
     if not n:
         return None
@@ -141,25 +243,20 @@ def _pooled(metric: Metric, values: np.ndarray[Any, Any]) -> Value | None:
     return _with_interval(float(values.mean()), interval, n)
 
 
-def _harmonic(metric: HarmonicMetric, cells: Sequence[CellFrame]) -> Value | None:
-    parts = [METRICS[name] for name in metric.parts]
-    tables = [pd.concat([cell.per_request(p) for p in parts if isinstance(p, ProbeMetric)], axis=1) for cell in cells]
-    columns = pd.concat(tables).dropna().to_numpy(float)  # [requests, parts]
-    if not len(columns):
+def _harmonic(metric: HarmonicMetric, cell: CellFrame) -> Value | None:
+    table = columns(metric, cell)
+    if table is None or table.empty:
         return None
-    return _with_interval(harmonic_mean(columns.mean(axis=0).tolist()), harmonic_interval(columns), len(columns))
+    values = table.to_numpy(float)  # [requests, parts]
+    return _with_interval(harmonic_mean(values.mean(axis=0).tolist()), harmonic_interval(values), len(values))
 
 
-def _over_age(metric: AgeMetric, cells: Sequence[CellFrame]) -> Value | None:
-    of = METRICS[metric.of]
-    assert isinstance(of, ProbeMetric)
-    values = [cell.per_request(of) for cell in cells]
-    ages = [cell.ages.reindex(series.index) for cell, series in zip(cells, values, strict=True)]
-    pooled = pd.concat(values, ignore_index=True)
-    if pooled.empty:
+def _over_age(metric: AgeMetric, cell: CellFrame) -> Value | None:
+    values = cell.per_request(_read_by(metric)[0])
+    if values.empty:
         return None
-    value, effective = area(age_curve(pooled, pd.concat(ages, ignore_index=True), cells[0].cell.scale))
-    return Value(value, *wilson(value * effective, effective), len(pooled))
+    value, effective = area(age_curve(values, cell.ages.reindex(values.index), cell.cell.scale))
+    return Value(value, *wilson(value * effective, effective), len(values))
 
 
 def cell_rows(runs: Iterable[RunResult], metrics: Sequence[str]) -> pd.DataFrame:

@@ -1,24 +1,39 @@
-"""One row per model, method and scale, from runs that may be compared, with nothing left out in silence."""
+"""One row per model and method, at each scale or over scales, from runs that may be compared.
+
+Nothing is left out in silence.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from editbench.analysis.aggregate import CellFrame, Value, evaluate
+import numpy as np
+
+from editbench.analysis.aggregate import Value, estimate, evaluate
+from editbench.analysis.contest import Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
+from editbench.analysis.multiple import Standing
+from editbench.analysis.pareto import front
+from editbench.analysis.selection import (
+    choose_runs,
+    key_of,
+    merge_folders,
+    provenance,
+    refuse_mixing,
+    several_machines,
+)
 from editbench.errors import UserError
-from editbench.metrics import METRICS
+from editbench.metrics import METRICS, ProbeMetric
 from editbench.metrics.drift import collapse_point
-from editbench.store import CellResult, RunResult, Status
+from editbench.store import RunResult, Status
 
 if TYPE_CHECKING:
     from editbench.plan import Plan
 
 UNFINISHED = "not finished; the same command continues"
 
-Key = tuple[str, str, int]
+ByLabel = Mapping[str, Sequence[RunResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,9 @@ class Row:
     status, reason: ``done``, or how the worst seed ended, and why.
     n: requests behind the main metric, over all seeds.
     values: metric name -> value, where the metric applies.
+    standings: metric name -> the method's place among those of its scale, where the metric has a value per request.
+    runs: where the numbers are from: one mapping per seed, as :func:`editbench.analysis.selection.provenance`.
+    front: whether it is on the Pareto front of its scale; None where no front was asked for.
     """
 
     model: str
@@ -42,6 +60,9 @@ class Row:
     reason: str
     n: int
     values: Mapping[str, Value]
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    runs: tuple[Mapping[str, Any], ...] = ()
+    front: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as plain values, for JSON: its metrics are keys beside the others."""
@@ -53,6 +74,9 @@ class Row:
             "status": str(self.status),
             "reason": self.reason,
             "n": self.n,
+            "standings": {name: standing.as_dict() for name, standing in self.standings.items()},
+            "front": self.front,
+            "runs": list(self.runs),
         }
         return base | {name: value.as_dict() for name, value in self.values.items()}
 
@@ -82,7 +106,9 @@ class Leaderboard:
     protocol: how the models were questioned, and ``protocol_hash``.
     dataset: name of the dataset.
     rows: by scale, best first.
-    notes: what the intervals cover, and what was left out and why.
+    notes: what the intervals cover, how ranks were made, what was left out and why.
+    over: the scales of which each row is the area under the curve; empty where each row is at one scale.
+    front: names of the metrics that the Pareto fronts are of; empty where none was asked for.
     """
 
     about: About
@@ -91,6 +117,8 @@ class Leaderboard:
     dataset: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    over: tuple[int, ...] = ()
+    front: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the leaderboard as plain values, for JSON."""
@@ -100,119 +128,71 @@ class Leaderboard:
             "dataset": self.dataset,
             "protocol": {**self.protocol, "hash": self.protocol_hash},
             "metrics": list(self.about.metrics),
+            "over_scales": list(self.over),
+            "pareto": list(self.front),
             "rows": [row.as_dict() for row in self.rows],
             "notes": list(self.notes),
         }
 
 
-def key_of(run: RunResult) -> Key:
-    """Return model, label and seed of a run on disk."""
-    return run.manifest["model"]["name"], run.manifest["label"], int(run.manifest["seed"])
-
-
-def choose_runs(runs: Sequence[RunResult], plan: Plan | None) -> tuple[list[RunResult], list[str]]:
-    """Return one run per model, label and seed, and notes about those left out.
-
-    Of several, the one the plan would make again is taken, else the one started last. Beside runs of the plan,
-    those made under other conditions (protocol, data, probes, regime, dtype) are left out.
-    """
-    planned = {} if plan is None else {run.key: run.run_id for run in plan.runs}
-    by_key: dict[Key, list[RunResult]] = {}
-    for run in runs:
-        by_key.setdefault(key_of(run), []).append(run)
-    chosen = [_newest_or_planned(same, planned.get(key, "")) for key, same in by_key.items()]
-    notes = [
-        f"left out: {len(same) - 1} other run(s) of {key[1]} on {key[0]}, seed {key[2]}: other settings or source"
-        for key, same in by_key.items()
-        if len(same) > 1
-    ]
-    matching = [run for run in chosen if run.manifest["run_id"] in planned.values()]
-    if not matching:
-        return chosen, notes
-    wanted = _conditions(matching[0].manifest)
-    kept = [run for run in chosen if _conditions(run.manifest) == wanted]
-    for run in chosen:
-        if run not in kept:
-            differs = _differing(wanted, _conditions(run.manifest))
-            notes.append(f"left out: {run.manifest['label']}, seed {run.manifest['seed']}: other {', '.join(differs)}")
-    return kept, notes
-
-
-def _newest_or_planned(same: Sequence[RunResult], wanted: str) -> RunResult:
-    matching = [run for run in same if run.manifest["run_id"] == wanted]
-    return max(matching or same, key=lambda run: str(run.manifest.get("started", "")))
-
-
-def _conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what must be equal for two runs to stand in one table."""
-    return {
-        "protocol": manifest["protocol_hash"],
-        "dataset": f"{manifest['dataset']['name']} {manifest['dataset']['hash'][:12]}",
-        "probes": json.dumps(manifest["probes"], sort_keys=True),
-        "regime": manifest.get("suite_regime") or f"{manifest['regime']} {manifest.get('chunk') or ''}".strip(),
-        "dtype": manifest["model"]["dtype"],
-    }
-
-
-def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    return [name for name in one if one[name] != other[name]]
-
-
-def refuse_mixing(runs: Sequence[RunResult]) -> None:
-    """Raise :class:`UserError` if runs differ in protocol, data, probes, regime, dtype or a model's weights."""
-    for name in ("protocol", "dataset", "probes", "regime", "dtype"):
-        _refuse_differing(name, [(run, _conditions(run.manifest)[name]) for run in runs])
-    for label in sorted({run.manifest["label"] for run in runs}):
-        same = [run for run in runs if run.manifest["label"] == label]
-        regimes = [(run, f"{run.manifest['regime']} {run.manifest.get('chunk') or ''}".strip()) for run in same]
-        _refuse_differing(f"the regime of {label}", regimes)
-    for model in sorted({run.manifest["model"]["name"] for run in runs}):
-        of_model = [run for run in runs if run.manifest["model"]["name"] == model]
-        hashes = [(run, str(run.manifest["model"].get("weights_hash") or "")[:12]) for run in of_model]
-        _refuse_differing(f"weights of {model}", [(run, value) for run, value in hashes if value])
-
-
-def _refuse_differing(what: str, found: Sequence[tuple[RunResult, str]]) -> None:
-    groups: dict[str, list[str]] = {}
-    for run, value in found:
-        groups.setdefault(value, []).append(f"{run.manifest['label']} seed {run.manifest['seed']}")
-    if len(groups) > 1:
-        listed = "; ".join(f"{value} ({', '.join(owners)})" for value, owners in groups.items())
-        raise UserError(
-            f"These runs cannot stand in one table, they differ in {what}: {listed}.",
-            hint="Run the suite again for all of them, or keep each kind in a results folder of its own (--results).",
-        )
-
-
-def build(runs: Sequence[RunResult], about: About, plan: Plan | None = None) -> Leaderboard:
+def build(
+    runs: Sequence[RunResult], about: About, plan: Plan | None = None, over: Sequence[int] | None = None
+) -> Leaderboard:
     """Return the leaderboard of a suite's runs on disk.
 
     Parameters
     ----------
-    runs: ``Store.scan(suite)``.
+    runs: ``Store.scan(suite)``, of one results folder or several.
     about: the suite's name and title, and the metrics to show.
     plan: the suite as it would run now, bound to its dataset; None: the newest runs are taken.
+    over: None: rows at each scale; else one row per method, the area under its curve over these scales (none: all).
 
     Raises :class:`UserError` if there is nothing to show or the runs must not be mixed.
     """
-    chosen, notes = choose_runs(runs, plan)
+    merged, notes = merge_folders(runs)
+    chosen, left_out = choose_runs(merged, plan)
     if not chosen:
         raise UserError(f"There are no results of {about.suite} here.", hint=f"editbench run --suite {about.suite}")
     refuse_mixing(chosen)
-    notes += _about_caps(plan)
-    grouped: dict[tuple[str, str], list[RunResult]] = {}
-    for run in chosen:
-        grouped.setdefault(key_of(run)[:2], []).append(run)
-    rows = [row for same in grouped.values() for row in _rows(sorted(same, key=key_of), about.metrics)]
+    parts = [
+        _of_model([run for run in chosen if run.manifest["model"]["name"] == model], about.metrics, over)
+        for model in dict.fromkeys(run.manifest["model"]["name"] for run in chosen)
+    ]
+    rows = [row for part in parts for row in part.rows]
+    tests = tuple(dict.fromkeys(test for part in parts for test in part.tests))
+    machines = [note] if (note := several_machines(chosen)) else []
     first = chosen[0].manifest
     return Leaderboard(
         about=about,
         protocol=first["protocol"],
         protocol_hash=first["protocol_hash"],
         dataset=first["dataset"]["name"],
-        rows=tuple(sorted(rows, key=lambda row: _rank(row, about.metrics[0]))),
-        notes=(*_about_intervals(rows), *notes),
+        rows=tuple(sorted(rows, key=lambda row: _order(row, about.metrics[0]))),
+        notes=(
+            *_about_intervals(rows),
+            *_about_ranks(rows, about, tests),
+            *notes,
+            *left_out,
+            *machines,
+            *_about_caps(plan),
+        ),
+        over=parts[0].over,
     )
+
+
+def with_fronts(board: Leaderboard, metrics: Sequence[str]) -> Leaderboard:
+    """Return the leaderboard with each row's place on the Pareto front of some metrics, by model and scale."""
+    names = [METRICS[name] for name in metrics]
+    on: dict[int, bool] = {}
+    for place in dict.fromkeys((row.model, row.scale) for row in board.rows):
+        rows = [k for k, row in enumerate(board.rows) if (row.model, row.scale) == place]
+        values = [[v.value if (v := board.rows[k].values.get(m.name)) else np.nan for m in names] for k in rows]
+        found = front(np.array(values), [metric.direction == "higher" for metric in names])
+        on |= dict(zip(rows, map(bool, found), strict=True))
+    said = ", ".join(metric.title for metric in names)
+    note = f"Front: no other method is as good in all of {said} and better in one; estimates as they stand."
+    marked = tuple(replace(row, front=on[k]) for k, row in enumerate(board.rows))
+    return replace(board, rows=marked, notes=(*board.notes, note), front=tuple(metrics))
 
 
 def _about_caps(plan: Plan | None) -> list[str]:
@@ -222,7 +202,7 @@ def _about_caps(plan: Plan | None) -> list[str]:
     return [f"{shown} goes no further than {cap.scale:,}: {cap.why}" for shown, cap in capped]
 
 
-def _rank(row: Row, main: str) -> tuple[Any, ...]:
+def _order(row: Row, main: str) -> tuple[Any, ...]:
     value = row.values.get(main)
     sign = -1 if METRICS[main].direction == "higher" else 1
     return row.model, row.scale, value is None, sign * value.value if value else 0.0, row.method
@@ -234,44 +214,140 @@ def _about_intervals(rows: Sequence[Row]) -> list[str]:
         return []
     if len(seeds) == 1:
         return [f"Intervals are 95%, over requests. One seed ({seeds[0]}): nothing is said about others."]
-    return [f"Intervals are 95%, over requests; {len(seeds)} seeds are pooled, their variation is not in the interval."]
+    said = (
+        f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap (seeds, requests)."
+    )
+    if len(seeds) == 2:
+        said += " Two say little about how seeds differ: only large differences can show; three or more show more."
+    fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
+    return [said, *([f"One seed only, intervals over requests: {', '.join(fewer)}."] if fewer else [])]
 
 
-def _rows(runs: Sequence[RunResult], metrics: Sequence[str]) -> list[Row]:
-    scales = {int(s) for run in runs for s in run.manifest["scales"]} | {c.scale for run in runs for c in run.cells}
-    return [_row(runs, scale, metrics) for scale in sorted(scales)]
+def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+    main = METRICS[about.metrics[0]]
+    ranked = [row for row in rows if main.name in row.standings]
+    if not ranked:
+        return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
+    if not tests:
+        return ["One method: compared with nobody."]
+    return [
+        f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
+        f"All pairs on the same requests: {'; '.join(tests)}; Holm, 5%. Bold: best, or not separably worse."
+    ]
 
 
-def _row(runs: Sequence[RunResult], scale: int, metrics: Sequence[str]) -> Row:
-    cells = [(run, next((c for c in run.cells if c.scale == scale), None)) for run in runs]
-    done = [(run, cell) for run, cell in cells if cell is not None and cell.status is Status.DONE]
-    frames = [CellFrame(cell) for _, cell in done]
-    found = {name: evaluate(METRICS[name], frames) for name in metrics} if frames else {}
-    values = {name: value for name, value in found.items() if value is not None}
-    status, reason = _worst(cells)
-    main = values.get(metrics[0])
+@dataclass(frozen=True)
+class _Part:
+    rows: list[Row]
+    tests: tuple[str, ...]
+    over: tuple[int, ...] = ()
+
+
+def _of_model(runs: Sequence[RunResult], metrics: Sequence[str], over: Sequence[int] | None) -> _Part:
+    by_label: dict[str, list[RunResult]] = {}
+    for run in sorted(runs, key=key_of):
+        by_label.setdefault(run.manifest["label"], []).append(run)
+    grid = read_grid(runs, metrics)
+    if over is not None:
+        return _over(by_label, grid, metrics, over)
+    rows, tests = [], []
+    for scale in sorted({scale for run in runs for scale in _scales(run)}):
+        there = {label: same for label, same in by_label.items() if any(scale in _scales(run) for run in same)}
+        contests = {name: _contest(name, there, grid, scale) for name in metrics if is_tested(METRICS[name])}
+        rows += [_row(same, scale, grid, metrics, contests) for same in there.values()]
+        tests += [test for found in contests.values() for test in found.tests]
+    return _Part(rows, tuple(dict.fromkeys(tests)))
+
+
+def _scales(run: RunResult) -> set[int]:
+    return {int(scale) for scale in run.manifest["scales"]} | {cell.scale for cell in run.cells}
+
+
+def _contest(name: str, labels: ByLabel, grid: Grid, scale: int) -> Contest:
+    return standings_of(at_scale(METRICS[name], {label: grid.at(label, scale) for label in labels}, scale), name)
+
+
+def _row(
+    runs: Sequence[RunResult], scale: int, grid: Grid, metrics: Sequence[str], contests: Mapping[str, Contest]
+) -> Row:
     first = runs[0].manifest
+    label = first["label"]
+    cells = grid.at(label, scale)
+    seeds = sorted(cells)
+    found = {name: evaluate(METRICS[name], [cells[seed] for seed in seeds]) for name in metrics} if cells else {}
+    values = {name: value for name, value in found.items() if value is not None}
+    status, reason = _worst(runs, scale, grid)
+    main = values.get(metrics[0])
     return Row(
         model=first["model"]["name"],
-        method=first["label"],
+        method=label,
         scale=scale,
-        seeds=tuple(int(run.manifest["seed"]) for run, _ in done),
+        seeds=tuple(seeds),
         status=status,
         reason=reason,
         n=main.n if main else 0,
         values=values,
+        standings={name: c.standings[label] for name, c in contests.items() if label in c.standings},
+        runs=tuple(provenance(run) for run in runs),
     )
 
 
-def _worst(cells: Sequence[tuple[RunResult, CellResult | None]]) -> tuple[Status, str]:
+def _worst(runs: Sequence[RunResult], scale: int, grid: Grid) -> tuple[Status, str]:
     """Return the status of the first cell that is not done, with its seed where there are several."""
-    errors = sum(int(cell.data.get("counts", {}).get("errors", 0)) for _, cell in cells if cell is not None)
+    cells = [(run, next((c for c in run.cells if c.scale == scale), None)) for run in runs]
     for run, cell in cells:
-        if cell is not None and cell.status is Status.DONE:
+        broken = grid.broken.get((run.manifest["label"], scale, int(run.manifest["seed"])))
+        if cell is not None and cell.status is Status.DONE and not broken:
             continue
-        status, reason = (Status.INTERRUPTED, UNFINISHED) if cell is None else (cell.status, str(cell.data["reason"]))
+        if cell is None:
+            status, reason = Status.INTERRUPTED, UNFINISHED
+        else:
+            status, reason = (Status.FAILED, broken) if broken else (cell.status, str(cell.data["reason"]))
         return status, reason if len(cells) == 1 else f"seed {run.manifest['seed']}: {reason}"
+    errors = sum(int(cell.data.get("counts", {}).get("errors", 0)) for _, cell in cells if cell is not None)
     collapses = [point for _, cell in cells if cell is not None and (point := collapse_point(cell.data)) is not None]
     said = [f"{errors} probe(s) without an outcome"] if errors else []
     said += [f"collapsed at {min(collapses):,.0f} edits"] if collapses else []
     return Status.DONE, "; ".join(said)
+
+
+def _over(labels: Mapping[str, list[RunResult]], grid: Grid, metrics: Sequence[str], over: Sequence[int]) -> _Part:
+    """One row per method: areas over the scales at which a seed has numbers at all of them."""
+    every = sorted({scale for same in labels.values() for run in same for scale in _scales(run)})
+    scales = [scale for scale in every if scale in over] if over else every
+    if not scales:
+        raise UserError(f"There are no results at scale {', '.join(map(str, over))}.", f"There are: {every}.")
+    whole = {label: _whole(label, grid, scales) for label in labels}
+    areas = [metric for name in metrics if isinstance(metric := METRICS[name], ProbeMetric)]
+    samples = {metric.name: over_scales(metric, whole, scales) for metric in areas}
+    contests = {name: standings_of(found, name) for name, found in samples.items()}
+    rows = []
+    for label, same in labels.items():
+        found = {m.name: estimate(samples[m.name][label], m.is_share) for m in areas if label in samples[m.name]}
+        values = {name: value for name, value in found.items() if value is not None}
+        troubled = [(scale, _worst(same, scale, grid)) for scale in scales if len(whole[label]) < len(same)]
+        scale, (status, reason) = next((t for t in troubled if t[1][0] is not Status.DONE), (0, (Status.DONE, "")))
+        main = values.get(metrics[0])
+        rows.append(
+            Row(
+                model=same[0].manifest["model"]["name"],
+                method=label,
+                scale=scales[-1],
+                seeds=tuple(sorted(whole[label])),
+                status=status,
+                reason=f"at {scale:,}: {reason}; --scale takes the area over fewer scales" if scale else "",
+                n=main.n if main else 0,
+                values=values,
+                standings={name: c.standings[label] for name, c in contests.items() if label in c.standings},
+                runs=tuple(provenance(run) for run in same),
+            )
+        )
+    tests = dict.fromkeys(test for found in contests.values() for test in found.tests)
+    return _Part(rows, tuple(tests), tuple(scales))
+
+
+def _whole(label: str, grid: Grid, scales: Sequence[int]) -> dict[int, dict[int, Any]]:
+    """Return seed -> scale -> cell, of the seeds that have every scale."""
+    at = {scale: grid.at(label, scale) for scale in scales}
+    seeds = set.intersection(*(set(cells) for cells in at.values()))
+    return {seed: {scale: at[scale][seed] for scale in scales} for seed in sorted(seeds)}

@@ -39,14 +39,17 @@ def age_edges(scale: int) -> list[int]:
     return [0, *sorted(bound for bound in bounds if bound < scale), scale]
 
 
+def bin_widths(scale: int) -> list[float]:
+    """Return the share of the axis log(1 + age) that each bin covers."""
+    whole = math.log10(scale + 1)
+    return [math.log10((stop + 1) / (start + 1)) / whole for start, stop in itertools.pairwise(age_edges(scale))]
+
+
 def age_curve(values: pd.Series[float], ages: pd.Series[int], scale: int) -> list[AgeBin]:
     """Return the mean of ``values`` in each age bin that has any, youngest first."""
-    edges = age_edges(scale)
-    whole = math.log10(scale + 1)
     curve = []
-    for start, stop in itertools.pairwise(edges):
+    for (start, stop), width in zip(itertools.pairwise(age_edges(scale)), bin_widths(scale), strict=True):
         inside = values[(ages >= start) & (ages < stop)].dropna()
-        width = math.log10((stop + 1) / (start + 1)) / whole
         if len(inside):
             curve.append(AgeBin(start, stop - 1, width, float(inside.mean()), len(inside)))
     return curve

@@ -1,10 +1,11 @@
-"""``editbench leaderboard``: one row per method and scale, with intervals."""
+"""``editbench leaderboard``: methods with intervals and ranks, at each scale or over scales, per suite and overall."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,34 +19,98 @@ from editbench.cli.options import (
     results_option,
 )
 
+if TYPE_CHECKING:
+    from editbench.analysis.leaderboard import Leaderboard
+    from editbench.analysis.overall import Overall
+
+FORMS = ("as_json", "markdown", "csv", "latex")
+
 
 @click.command("leaderboard")
-@click.argument("suite", type=RegisteredName("suite"))
+@click.argument("targets", metavar="[SUITE]... [DIR]...", nargs=-1, type=RegisteredName("suite"))
 @results_option
 @click.option("--metrics", type=CommaList(), help="Columns, instead of the suite's; see: editbench list metrics")
 @click.option("--scale", "scales", type=CommaList(int), help="Only these scales.")
+@click.option("--over-scales", is_flag=True, help="One row per method: areas under the curves over log(scale).")
+@click.option("--pareto", type=CommaList(), help="Mark whom nobody beats in all of these metrics.")
 @dtype_option
 @click.option("--markdown", is_flag=True, help="Write Markdown.")
+@click.option("--csv", is_flag=True, help="Write CSV: suites' rows with values, intervals and ranks.")
+@click.option("--latex", is_flag=True, help="Write LaTeX tables (booktabs).")
 @json_option
-def command(suite: str, results: Path, scales: list[int] | None, as_json: bool, markdown: bool, **given: Any) -> None:
-    """Show the leaderboard of a SUITE from its results.
+def command(targets: tuple[str, ...], results: Path, **given: Any) -> None:
+    """Show the leaderboard of a SUITE, or of all suites that have results, and overall ranks.
 
-    Of several runs of one method the one is taken that the suite would make today (with --dtype), else the newest;
-    what was left out is said.
+    A DIR is a results folder, instead of --results; several are merged. Of several runs of one method the one is taken
+    that the suite would make today (with --dtype), else the newest; what was left out is said.
     """
-    from editbench.errors import UserError
-    from editbench.report.tables import as_markdown, as_rich
-    from editbench.results import stored_leaderboard
+    from editbench.analysis.overall import overall
+    from editbench.results import stored_suites
 
-    board = stored_leaderboard(suite, results, given["metrics"], given["dtype"])
-    if scales:
+    form = _form(given)
+    suites, roots = _sorted(targets, results)
+    boards = [_board(suite, roots, given) for suite in suites or stored_suites(roots)]
+    if len(boards) == 1 and len(suites) == 1:
+        _show(boards, form)
+    else:
+        _show(boards, form, overall(boards))
+
+
+def _form(given: dict[str, Any]) -> str:
+    from editbench.errors import UserError
+
+    chosen = [form for form in FORMS if given[form]]
+    if len(chosen) > 1:
+        names = " and ".join("--" + form.removeprefix("as_") for form in chosen)
+        raise UserError(f"{names} were given together.", "Expected one form.")
+    return chosen[0] if chosen else ""
+
+
+def _sorted(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
+    """Tell suites from results folders; a registered suite's name wins."""
+    from editbench import registry
+
+    names = set(registry.names(registry.SUITES)) if targets else set()
+    folders = [target for target in targets if target not in names and Path(target).is_dir()]
+    suites = [target for target in targets if target not in folders]
+    return list(dict.fromkeys(suites)), [Path(folder) for folder in dict.fromkeys(folders)] or [results]
+
+
+def _board(suite: str, roots: Sequence[Path], given: dict[str, Any]) -> Leaderboard:
+    from editbench.analysis.leaderboard import with_fronts
+    from editbench.errors import UserError
+    from editbench.metrics import check_metric_name
+    from editbench.results import metrics_of, stored_leaderboard
+
+    scales, pareto = given["scales"], given["pareto"] or []
+    for name in pareto:
+        check_metric_name(name)
+    metrics = given["metrics"]
+    if pareto:
+        metrics = list(dict.fromkeys([*(metrics or metrics_of(suite)), *pareto]))
+    over = (scales or []) if given["over_scales"] else None
+    board = stored_leaderboard(suite, roots, metrics, given["dtype"], over)
+    if scales and over is None:
         there = sorted({row.scale for row in board.rows})
         board = replace(board, rows=tuple(row for row in board.rows if row.scale in scales))
         if not board.rows:
-            raise UserError(f"There are no results at scale {scales}.", f"There are: {there}.")
-    if as_json:
-        echo_json(board.as_dict())
-    elif markdown:
-        click.echo(as_markdown(board), nl=False)
+            raise UserError(f"There are no results of {suite} at scale {scales}.", f"There are: {there}.")
+    return with_fronts(board, pareto) if pareto else board
+
+
+def _show(boards: Sequence[Leaderboard], form: str, ranks: Overall | None = None) -> None:
+    from editbench.report import comparisons, latex, tables
+
+    if form == "as_json":
+        together = {"suites": [board.as_dict() for board in boards], "overall": ranks and ranks.as_dict()}
+        echo_json(together if ranks else boards[0].as_dict())
+    elif form == "csv":
+        click.echo(tables.as_csv(boards), nl=False)
+    elif form == "markdown":
+        texts = [tables.as_markdown(board) for board in boards]
+        click.echo("\n".join([*texts, *([comparisons.overall_as_markdown(ranks)] if ranks else [])]), nl=False)
+    elif form == "latex":
+        texts = [latex.as_latex(board) for board in boards]
+        click.echo("\n".join([*texts, *([comparisons.overall_as_latex(ranks)] if ranks else [])]), nl=False)
     else:
-        echo_rich(as_rich(board))
+        echo_rich(*map(tables.as_rich, boards), *([comparisons.overall_as_rich(ranks)] if ranks else []))

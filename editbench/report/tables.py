@@ -1,12 +1,17 @@
-"""The leaderboard as a terminal table, as Markdown, as a frame. Every form states its protocol, n and seeds."""
+"""The leaderboard as a terminal table, Markdown, CSV, or a frame. Every form states its protocol, n and seeds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from editbench.analysis.aggregate import Value
 from editbench.analysis.leaderboard import Leaderboard, Row
+from editbench.analysis.multiple import Standing
 from editbench.metrics import METRICS, CellMetric
+from editbench.report import escape
 from editbench.store import Status
 
 if TYPE_CHECKING:
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _ARROW = {"higher": "↑", "lower": "↓"}
+FRONT = "★"
 
 
 def amount(value: float, unit: str) -> str:
@@ -40,20 +46,59 @@ def cell_text(name: str, value: Value | None) -> str:
     return f"{text} [{value.low:.3f}–{value.high:.3f}]"
 
 
+def rank_text(standing: Standing | None) -> str:
+    """Return a rank with the places it may have and its groups: ``2 [2–3] bc``; ``–`` without one."""
+    if standing is None:
+        return "–"
+    places = "" if standing.low == standing.high else f" [{standing.low}–{standing.high}]"
+    return f"{standing.rank}{places} {standing.letters}"
+
+
+def is_ranked(board: Leaderboard) -> bool:
+    """Whether methods were compared by the main metric."""
+    main = board.about.metrics[0]
+    places = [(row.model, row.scale) for row in board.rows if main in row.standings]
+    return len(set(places)) < len(places)
+
+
+def marked(board: Leaderboard, row: Row) -> list[bool]:
+    """Return for each metric whether the row is the best of its scale, or not separably worse."""
+    rivals = [other for other in board.rows if (other.model, other.scale) == (row.model, row.scale)]
+    found = []
+    for name in board.about.metrics:
+        compared = sum(name in other.standings for other in rivals) > 1
+        found.append(compared and name in row.standings and row.standings[name].top)
+    return found
+
+
 def headers(board: Leaderboard) -> list[str]:
     """Return the column heads."""
     model = ["Model"] if _several_models(board) else []
     metrics = [f"{METRICS[name].title} {_ARROW[METRICS[name].direction]}" for name in board.about.metrics]
-    return ["Scale", *model, "Method", *metrics, "n", "Seeds", "Status"]
+    rank = ["Rank"] if is_ranked(board) else []
+    front = ["Front"] if board.front else []
+    return ["Scales" if board.over else "Scale", *model, "Method", *metrics, *rank, *front, "n", "Seeds", "Status"]
+
+
+def scale_text(board: Leaderboard, row: Row) -> str:
+    """Return a row's scale, or the scales that it is over."""
+    return f"{board.over[0]:,}–{board.over[-1]:,}" if board.over else f"{row.scale:,}"
 
 
 def cells(board: Leaderboard, row: Row) -> list[str]:
     """Return a row's texts, in the order of :func:`headers`."""
     model = [row.model] if _several_models(board) else []
     metrics = [cell_text(name, row.values.get(name)) for name in board.about.metrics]
+    rank = [rank_text(row.standings.get(board.about.metrics[0]))] if is_ranked(board) else []
+    front = [FRONT if row.front else ""] if board.front else []
     status = str(row.status) + (f": {row.reason}" if row.reason else "")
     seeds = ",".join(map(str, row.seeds)) or "–"
-    return [f"{row.scale:,}", *model, row.method, *metrics, f"{row.n:,}", seeds, status]
+    return [scale_text(board, row), *model, row.method, *metrics, *rank, *front, f"{row.n:,}", seeds, status]
+
+
+def first_metric(board: Leaderboard) -> int:
+    """Return the column of the main metric."""
+    return 3 if _several_models(board) else 2
 
 
 def _several_models(board: Leaderboard) -> bool:
@@ -69,7 +114,16 @@ def statement(board: Leaderboard) -> list[str]:
         f"{p['decoding']} decoding, at most {p['max_new_tokens']} new tokens, stop {p['stop']}, scored {p['scored']}."
     )
     models = ", ".join(sorted({row.model for row in board.rows}))
-    return [f"Model: {models}. Dataset: {board.dataset}.", protocol, *board.notes]
+    return [f"Model: {models}. Dataset: {board.dataset}.", protocol, *_about_area(board), *board.notes]
+
+
+def _about_area(board: Leaderboard) -> list[str]:
+    if not board.over:
+        return []
+    listed = ", ".join(f"{scale:,}" for scale in board.over)
+    return [
+        f"Values are areas under the curve over log(scale), from 0 to 1, at scales {listed}; n counts requests once."
+    ]
 
 
 def heading(board: Leaderboard) -> str:
@@ -78,31 +132,78 @@ def heading(board: Leaderboard) -> str:
 
 
 def as_rich(board: Leaderboard) -> Table:
-    """Return the leaderboard as a Rich table."""
+    """Return the leaderboard as a Rich table; what is best, or not separably worse, is bold."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=heading(board), caption="\n".join(statement(board)), box=box.SIMPLE_HEAD, title_justify="left")
+    title, caption = Text(heading(board), "table.title"), Text("\n".join(statement(board)), "table.caption")
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left")
     table.caption_justify = "left"
     for head in headers(board):
         table.add_column(head, justify="right" if head in ("Scale", "n") else "left", overflow="fold")
+    start = first_metric(board)
     for row, following in zip(board.rows, (*board.rows[1:], None), strict=True):
         last = following is None or (following.scale, following.model) != (row.scale, row.model)
         style = "" if row.status is Status.DONE else "yellow"
-        table.add_row(*(Text(text, style) for text in cells(board, row)), end_section=last)
+        bold = {start + k for k, top in enumerate(marked(board, row)) if top}
+        texts = [Text(text, f"bold {style}" if k in bold else style) for k, text in enumerate(cells(board, row))]
+        table.add_row(*texts, end_section=last)
     return table
 
 
 def as_markdown(board: Leaderboard) -> str:
-    """Return the leaderboard as Markdown."""
-    lines = [_line(headers(board)), _line(["---"] * len(headers(board)))]
-    lines += [_line(cells(board, row)) for row in board.rows]
-    return "\n".join([f"### {heading(board)}", "", *lines, "", *(f"{said}  " for said in statement(board))]) + "\n"
+    """Return the leaderboard as Markdown; text from data is escaped."""
+    lines = [_line(headers(board)), "| " + " | ".join(["---"] * len(headers(board))) + " |"]
+    start = first_metric(board)
+    for row in board.rows:
+        bold = {start + k for k, top in enumerate(marked(board, row)) if top}
+        lines.append(_line(cells(board, row), bold))
+    said = [f"{escape.markdown(line)}  " for line in statement(board)]
+    return "\n".join([f"### {escape.markdown(heading(board))}", "", *lines, "", *said]) + "\n"
 
 
-def _line(texts: list[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts) + " |"
+def _line(texts: Sequence[str], bold: set[int] | frozenset[int] = frozenset()) -> str:
+    shown = [escape.markdown(text) for text in texts]
+    return "| " + " | ".join(f"**{text}**" if k in bold else text for k, text in enumerate(shown)) + " |"
+
+
+def as_csv(boards: Sequence[Leaderboard]) -> str:
+    """Return leaderboards as one CSV: a column each for value, low, high and top of every metric; gaps are empty."""
+    metrics = list(dict.fromkeys(name for board in boards for name in board.about.metrics))
+    rows = [_plain(board, row, metrics) for board in boards for row in board.rows]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _plain(board: Leaderboard, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+    main = row.standings.get(board.about.metrics[0])
+    found: dict[str, Any] = {
+        "suite": board.about.suite,
+        "dataset": board.dataset,
+        "protocol": board.protocol_hash,
+        "model": row.model,
+        "method": row.method,
+        "scale": " ".join(map(str, board.over)) if board.over else row.scale,
+    }
+    for name in metrics:
+        value, top = row.values.get(name), row.standings.get(name)
+        found[name] = None if value is None else value.value
+        found[f"{name}_low"] = None if value is None else value.low
+        found[f"{name}_high"] = None if value is None else value.high
+        found[f"{name}_top"] = None if top is None else int(top.top)
+    rank = {
+        "rank": main and main.rank,
+        "rank_low": main and main.low,
+        "rank_high": main and main.high,
+        "groups": main and main.letters,
+    }
+    front = {"front": None if row.front is None else int(row.front)}
+    end = {"n": row.n, "seeds": " ".join(map(str, row.seeds)), "status": str(row.status), "reason": row.reason}
+    return found | rank | front | end
 
 
 def as_frame(board: Leaderboard) -> pd.DataFrame:

@@ -1,0 +1,138 @@
+"""Two methods on the same requests: how large the difference is, how sure, and whether chance alone would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from editbench.analysis.bootstrap import around, spread
+from editbench.analysis.sample import Sample, Weighted, paired, pull
+from editbench.analysis.statistics import LEVEL, Interval, bonett_price, combined, mean_interval
+from editbench.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESAMPLES = 9999
+_ENUMERATED = 12  # up to so many requests that differ, all 2^12 ways are gone through
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """The answer of a paired test.
+
+    Attributes
+    ----------
+    effect: estimate of b less that of a.
+    p: two-sided, not corrected.
+    requests: distinct requests that both were asked about.
+    asked: those, once per seed.
+    seeds: seeds that both have.
+    b_only, a_only: requests (once per seed) on which b, or a, has the higher value.
+    name: of the test, in words.
+    """
+
+    effect: float
+    p: float
+    requests: int
+    asked: int
+    seeds: int
+    b_only: int
+    a_only: int
+    name: str
+
+
+def sign_flip(contributions: NDArray[Any], rng: np.random.Generator) -> tuple[float, str]:
+    """Return the two-sided p of "a and b may be swapped within any request", and the test's name.
+
+    Where all requests that differ count alike this is McNemar's exact test; for few requests all swaps are gone
+    through; else ``RESAMPLES`` random ones, and p is (1 + as extreme) / (1 + tried).
+
+    Parameters
+    ----------
+    contributions: each request's part in the difference; those that are 0 say nothing.  # [requests]
+    """
+    from scipy import stats
+
+    moved = contributions[contributions != 0]
+    if not len(moved):
+        return 1.0, "exact McNemar"
+    sizes = np.abs(moved)
+    if np.allclose(sizes, sizes[0], rtol=1e-9, atol=0):
+        return float(stats.binomtest(int((moved > 0).sum()), len(moved), 0.5).pvalue), "exact McNemar"
+    if len(moved) <= _ENUMERATED:
+        found = stats.permutation_test([moved], _total, permutation_type="samples", n_resamples=RESAMPLES)
+        return float(found.pvalue), "exact paired permutation"
+    return _random_flips(sizes, abs(float(moved.sum())), rng), "paired permutation"
+
+
+def _total(values: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+    return np.asarray(values.sum(axis=axis))
+
+
+def _random_flips(sizes: NDArray[Any], observed: float, rng: np.random.Generator) -> float:
+    """Flip signs at random; requests of one size are interchangeable, so the number flipped is drawn."""
+    values, counts = np.unique(np.round(sizes / sizes.max(), 12), return_counts=True)
+    values, extreme, step = values * sizes.max(), 0, max((1 << 21) // len(values), 1)
+    for start in range(0, RESAMPLES, step):
+        flipped = rng.binomial(counts, 0.5, size=(min(step, RESAMPLES - start), len(values)))
+        sums = np.abs((counts - 2 * flipped) @ values)
+        extreme += int((sums >= observed * (1 - 1e-9)).sum())
+    return (1 + extreme) / (1 + RESAMPLES)
+
+
+def paired_test(a: Sample, b: Sample) -> Test:
+    """Compare b with a on what both were asked.
+
+    One seed: the swap test over requests. Several: the larger of its p and that of the two-level t test, in which the
+    seeds are a sample too. Raises ``ValueError`` where nothing pairs up, or the samples are not aligned.
+    """
+    from scipy import stats
+
+    a, b = paired(a, b)
+    if not a.requests:
+        raise ValueError("the two have no request in common")
+    rng = numpy_generator(0, "sign flips", a.requests)
+    p, name = sign_flip(_contributions(a, b), rng)
+    effect, seeds = b.value - a.value, b.by_seed - a.by_seed
+    if len(seeds) > 1:
+        around_zero = spread(b.influence - a.influence, seeds)
+        scale = np.sqrt(around_zero.variance)
+        over_seeds = float(2 * stats.t.sf(abs(effect) / scale, around_zero.df)) if scale > 0 else p
+        p, name = max(p, over_seeds), f"{name} over requests and two-level t over {len(seeds)} seeds, the larger p"
+    higher, lower = _wins(a, b)
+    return Test(effect, min(p, 1.0), a.requests, a.asked, len(seeds), higher, lower, name)
+
+
+def _contributions(a: Sample, b: Sample) -> NDArray[Any]:
+    """Each request's part in the difference, by the slope at the mean of both: a swap changes its sign, no more."""
+    middle = a.statistic.gradient((a.means + b.means) / 2)
+    return pull(b.values - a.values, a.counts, middle)
+
+
+def _wins(a: Sample, b: Sample) -> tuple[int, int]:
+    difference = np.where(a.known, b.values - a.values, 0.0).sum(axis=2)  # [requests, seeds]
+    return int((difference > 1e-12).sum()), int((difference < -1e-12).sum())
+
+
+def difference_interval(a: Sample, b: Sample, share: bool, level: float = LEVEL) -> Interval | None:
+    """Return the interval of the estimate of b less that of a, or None with fewer than two requests in common.
+
+    The two-level bootstrap's, but never narrower than one that knows how little it says that few requests do not
+    differ: Bonett & Price's for shares (combined, where they have parts), Student's for other means.
+    """
+    a, b = paired(a, b)
+    effect = b.value - a.value
+    found = around(effect, b.influence - a.influence, b.by_seed - a.by_seed, level)
+    if found is None:
+        return None
+    if isinstance(a.statistic, Weighted):
+        weights, parts = Sample(b.values - a.values, a.statistic).weighted_parts()
+        each = [bonett_price(part, level) if share else mean_interval(part, level) for part in parts]
+        known = [one for one in each if one is not None]
+        if len(known) == len(parts):
+            least = combined(effect, weights, np.array([part.mean() for part in parts]), known)
+            found = min(found[0], least[0]), max(found[1], least[1])
+    return (max(found[0], -1.0), min(found[1], 1.0)) if share else found

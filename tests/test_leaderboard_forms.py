@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from test_compare import SUITE, WEIRD, fill, invoke, make, outcome
+
+from editbench.results import stored_leaderboard
+from editbench.store import CellOutcome, Status, Store
+
+
+def test_ranks_share_letters_where_methods_cannot_be_told_apart(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    rows = {(row.method, row.scale): row for row in stored_leaderboard("many", root).rows}
+    assert [rows[name, 60].standings["reliability"].rank for name in (WEIRD, "half", "none")] == [1, 2, 3]
+    few = [rows[name, 3].standings["reliability"] for name in (WEIRD, "half", "none")]
+    assert {(s.rank, s.low, s.high, s.letters) for s in few} == {(1, 1, 3, "a")}
+    assert all(rows[name, 60].standings["locality"].top for name in (WEIRD, "half", "none"))
+    assert "edit-seconds" not in rows["half", 60].standings
+
+
+def test_latex_is_whole_marks_the_best_and_escapes_every_special(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    text = invoke("leaderboard", "many", "--results", root, "--latex", "--scale", "60").stdout
+    assert "we\\_ird \\& \\textless{}b\\textgreater{}\\$x\\textasciicircum{}2\\$" in text
+    assert "100\\%" in text
+    body = text.split("\\toprule")[1].split("\\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith("\\\\")]
+    assert len(lines) == 4
+    fields = [re.split(r"(?<!\\)&", line) for line in lines]
+    assert {len(one) for one in fields} == {9}
+    assert ["\\textbf" in one[2] for one in fields] == [False, True, False, False]  # reliability: the best alone
+    assert ["\\textbf" in one[4] for one in fields] == [False, True, True, True]  # locality: nobody is worse
+    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
+    caption = text.split("\\caption{")[1].split("\n")[0]
+    for said in (
+        "Protocol",
+        "greedy decoding",
+        "n: 60 requests",
+        "1 seed(s): 0",
+        "exact McNemar",
+        "Holm, 5\\%",
+        "One seed",
+    ):
+        assert said in caption
+    assert not re.search(r"(?<!\\)[#%]", text.replace("% needs", ""))
+
+
+def test_csv_has_numbers_that_read_back(tmp_path: Path) -> None:
+    text = invoke("leaderboard", "many", "--results", fill(tmp_path), "--csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["method"] for row in rows} == {"none", "half", WEIRD}
+    half = next(row for row in rows if (row["method"], row["scale"]) == ("half", "60"))
+    assert (half["reliability"], half["rank"], half["n"], half["seeds"]) == ("0.5", "2", "60", "0")
+    assert float(half["reliability_low"]) < 0.5 < float(half["reliability_high"])
+
+
+def test_markdown_and_terminal_escape_names_and_keep_their_columns(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    text = invoke("leaderboard", "many", "--results", root, "--markdown").stdout
+    assert "<b>" not in text
+    lines = [re.sub(r"\\.", "", line).count("|") for line in text.splitlines() if line.startswith("|")]
+    assert len(set(lines)) == 1
+    assert "**1.000 [" in text
+    assert WEIRD in re.sub(r"\s+", " ", invoke("leaderboard", "many", "--results", root).stdout)
+
+
+def test_two_forms_at_once_are_refused(tmp_path: Path) -> None:
+    result = invoke("leaderboard", "many", "--results", fill(tmp_path), "--csv", "--latex")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--csv and --latex" in result.stderr
+
+
+def test_over_scales_a_row_is_the_area_and_a_method_without_a_scale_says_so(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    board = stored_leaderboard("many", root, over=())
+    half = next(row for row in board.rows if row.method == "half")
+    assert board.over == (3, 60)
+    assert half.values["reliability"].value == pytest.approx((2 / 3 + 0.5) / 2)
+    assert half.standings["reliability"].rank == 2
+    assert "edit-seconds" not in half.values
+    _, plan, _ = make(tmp_path)
+    Store(root).finish_cell(plan.runs[1], 60, CellOutcome(Status.FAILED, "boom"))
+    shown = invoke("leaderboard", "many", "--results", root, "--over-scales", "--markdown").stdout
+    assert "failed: at 60: boom" in shown
+    assert "areas under the curve over log(scale)" in shown
+    fewer = json.loads(
+        invoke("leaderboard", "many", "--results", root, "--over-scales", "--scale", "3", "--json").stdout
+    )
+    assert fewer["over_scales"] == [3]
+    assert all("reliability" in row for row in fewer["rows"])
+
+
+def test_pareto_marks_whom_nobody_beats(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    found = json.loads(
+        invoke("leaderboard", "many", "--results", root, "--pareto", "reliability,edit-seconds", "--json").stdout
+    )
+    assert {row["method"]: row["front"] for row in found["rows"] if row["scale"] == 60} == {
+        WEIRD: True,
+        "half": False,
+        "none": False,
+    }
+    assert invoke("leaderboard", "many", "--results", root, "--pareto", "nonsense").exit_code == 2
+
+
+def test_folders_of_several_machines_make_one_table_and_each_row_keeps_its_provenance(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    other = tmp_path / "other"
+    place = Path("runs/many/smollm2-135m/half")
+    (other / place).parent.mkdir(parents=True)
+    shutil.move(root / place, other / place)
+    for path in other.rglob("manifest.json"):
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "machine": {"cpu": "Another processor", "gpus": [], "cores": 2}}))
+    found = json.loads(invoke("leaderboard", "many", root, other, "--json").stdout)
+    row = next(row for row in found["rows"] if row["method"] == "half")
+    assert row["runs"][0]["folder"].startswith(str(other))
+    assert row["runs"][0]["machine"]["cpu"] == "Another processor"
+    assert any("their times do not compare" in note for note in found["notes"])
+    assert len(found["rows"]) == 6
+    shutil.copytree(other, root, dirs_exist_ok=True)
+    again = json.loads(invoke("leaderboard", "many", root, other, "--json").stdout)
+    assert len(again["rows"]) == 6
+    assert any("the same run lies in 2 folders" in note for note in again["notes"])
+
+
+def test_without_a_suite_all_are_shown_and_ranked_together(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, dataset = make(tmp_path, text=SUITE.replace("name: many", "name: more"))
+    from results_tree import write_run
+
+    for run in plan.runs:
+        write_run(Store(root), run, dataset, outcome)
+    found = json.loads(invoke("leaderboard", root, "--json").stdout)
+    assert [board["suite"] for board in found["suites"]] == ["many", "more"]
+    assert found["overall"]["tests"]["mean_ranks"] == {WEIRD: 1.0, "half": 2.0, "none": 3.0}
+    assert any("fewer than six" in note for note in found["overall"]["notes"])
+    for form in ("--markdown", "--latex", "--csv"):
+        assert "we" in invoke("leaderboard", root, form).stdout
+    assert "Mean rank" in invoke("leaderboard", root, "--scale", "60").stdout
+
+
+def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
+    result = invoke("leaderboard", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "There are no results in" in result.stderr
+    assert "editbench run --suite quickstart" in result.stderr
+
+
+def test_half_written_records_are_a_row_that_says_so_and_the_others_stay(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, _ = make(tmp_path)
+    short = Store(root).records_path(plan.runs[1], 60)
+    lines = short.read_text().splitlines(keepends=True)
+    for text, said in (("".join(lines[:50]), "half-written: 50 of 120"), ("".join(lines)[:-30], "Cannot read")):
+        short.write_text(text)
+        rows = {(row.method, row.scale): row for row in stored_leaderboard("many", root).rows}
+        assert (rows["half", 60].status, rows["half", 60].values) == (Status.FAILED, {})
+        assert said in rows["half", 60].reason
+        assert rows[WEIRD, 60].standings["reliability"].rank == 1
+        assert rows["none", 60].standings["reliability"].high == 2
+
+
+def test_failed_cells_only_and_one_method_only_are_said(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, _ = make(tmp_path)
+    for run in plan.runs:
+        for scale in run.scales:
+            Store(root).finish_cell(run, scale, CellOutcome(Status.FAILED, "boom"))
+    shown = invoke("leaderboard", "many", "--results", root)
+    assert shown.exit_code == 0
+    assert shown.stdout.count("failed: boom") == 6
+    assert "Rank" not in shown.stdout
+    for form in ("--csv", "--latex", "--markdown", "--json", "--over-scales"):
+        assert "boom" in invoke("leaderboard", "many", "--results", root, form).stdout
+    alone = tmp_path / "alone"
+    shutil.copytree(fill(tmp_path / "again") / "runs/many/smollm2-135m/half", alone / "runs/many/smollm2-135m/half")
+    said = invoke("leaderboard", "many", "--results", alone).stdout
+    assert "One method: compared with nobody." in said
+    assert "One seed (0)" in said
