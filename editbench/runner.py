@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editbench.cache import Cache
+from editbench.capability.desk import Desk
 from editbench.datasets import ordered
 from editbench.errors import BadModel, Diverged, StoreError, UserError
 from editbench.health import collapsed_at, due, perplexity
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 30.0
 # How much of a cell's progress belongs to the edit; the rest is questioning.
 EDIT_SHARE = 0.5
+# How much of it belongs to capability, where that is measured.
+CAPABILITY_SHARE = 0.3
 
 
 def execute(
@@ -141,6 +144,7 @@ class Runner:
     def __init__(self, dataset: Dataset, store: Store, options: RunOptions, progress: Progress, cache: Cache) -> None:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
+        self.capability = Desk(options.capability_data, cache)
         self._loaded: tuple[tuple[str, str | None, bool], LM] | None = None
         self._perplexity: tuple[LM, float] | None = None  # of the unedited model
 
@@ -189,8 +193,9 @@ class Runner:
     # -- before the first edit
 
     def _missing(self, run: RunSpec) -> list[int]:
-        found = ((scale, self.store.cell_status(run, scale)) for scale in run.scales)
-        return [scale for scale, status in found if status is None or not status.settled]
+        found = ((scale, self.store.cell(run, scale)) for scale in run.scales)
+        lacks = self.capability.lacks
+        return [s for s, cell in found if not (cell and Status(cell["status"]).settled) or lacks(run, s, cell)]
 
     def _model(self, run: RunSpec) -> LM:
         wanted = (run.model, run.revision, run.protocol.eos)
@@ -308,6 +313,9 @@ class Runner:
         job.unedited_perplexity = self._perplexity[1]
         for scale in scales:
             job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
+        facts = self.capability.baseline(job.run, scales, job.lm, lambda _, note: self.progress.update(0.0, note))
+        if facts is not None:
+            self.store.write_manifest(job.run, {**(self.store.manifest(job.run) or {}), "capability": facts})
 
     def _report_unedited(self, share: float) -> None:
         self.progress.update(0.0, f"asking the unedited model: {share:.0%}")
@@ -338,15 +346,18 @@ class Runner:
             exam = self._examination(job, scale)
             with timed(job.lm.device) as watch:
                 errors = self._ask(job, exam, scale, changed=stream.changed)
+            with timed(job.lm.device) as trying:
+                entries = self._try(job, scale, changed=stream.changed)
             counts = {"requests": scale, "probed": len(exam.positions), "records": exam.n_records, "errors": errors}
             outcome = CellOutcome(
                 Status.DONE,
-                timings={**edit, "evaluate_s": watch.seconds},
+                timings={**edit, "evaluate_s": watch.seconds, **({"capability_s": trying.seconds} if entries else {})},
                 memory=stream.peak,
                 edit=stream.facts(),
                 counts={**counts, "failed_requests": len(stream.failures)},
                 failures=stream.failures,
                 pulse=job.pulse(stream),
+                capability=entries,
             )
         except StoreError:
             raise
@@ -358,6 +369,7 @@ class Runner:
     def _ask(self, job: Job, exam: Examination, scale: int, *, changed: bool) -> int:
         """Append the records that are missing; return how many of the cell's records carry an error."""
         run, total = job.run, max(exam.n_records, 1)
+        share = 1 - EDIT_SHARE - (CAPABILITY_SHARE if self.capability.asks(run, scale) else 0.0)
         known = self.store.read_records(run, scale)
         done = exam.whole_batches(job.lm, len(known))
         if done < len(known):
@@ -368,12 +380,20 @@ class Runner:
             self.store.append_records(run, scale, batch)
             errors += sum(bool(row.error) for row in batch)
             done += len(batch)
-            self.progress.update(EDIT_SHARE + (1 - EDIT_SHARE) * done / total, f"probing {scale:,}: {done:,}/{total:,}")
+            self.progress.update(EDIT_SHARE + share * done / total, f"probing {scale:,}: {done:,}/{total:,}")
         return errors
+
+    def _try(self, job: Job, scale: int, *, changed: bool) -> dict[str, dict[str, Any]]:
+        def report(share: float, note: str) -> None:
+            self.progress.update(1 - CAPABILITY_SHARE * (1 - share), f"capability at {scale:,}: {note}")
+
+        folder = self.store.cell_folder(job.run, scale)
+        return self.capability.measure(job.run, scale, folder, report, changed=changed)
 
     def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
         lm = self._loaded[1] if self._loaded else None
         self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
         seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)
         spent = f"edit {clock(seconds[0])}, probes {clock(seconds[1])}"
+        spent += f", capability {clock(outcome.timings['capability_s'])}" if outcome.capability else ""
         self.progress.cell_done(scale, outcome.status.value, outcome.reason or spent)

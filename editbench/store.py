@@ -168,7 +168,7 @@ class CellOutcome:
     Attributes
     ----------
     status, reason: how the cell ended, and why in one sentence ("" if done).
-    timings: seconds: ``edit_s``, ``apply_s``, ``evaluate_s``, ``prepare_s``.
+    timings: seconds: ``edit_s``, ``apply_s``, ``evaluate_s``, ``prepare_s``, ``capability_s``.
     memory: peak bytes: ``rss_bytes``, ``device_bytes``.
     edit: ``nbytes`` of the Edit, ``delta_norm`` and ``weight_norm`` (Frobenius, over the changed weights).
     counts: ``requests``, ``probed``, ``records``, ``errors`` (probes without an outcome), ``failed_requests``.
@@ -176,6 +176,7 @@ class CellOutcome:
     pulse: perplexity on general text of the ``unedited`` model; what was ``seen`` of it on the way here, as (edits,
         perplexity, ‖ΔW‖/‖W‖); and ``collapsed_at``, the edits after which it was first seen collapsed, or None.
     made_by: commit, packages and device of the process that made this cell.
+    capability: name of each capability task asked for -> its entry (:mod:`editbench.capability.entries`).
     """
 
     status: Status
@@ -187,6 +188,7 @@ class CellOutcome:
     failures: Mapping[str, str] = field(default_factory=dict)
     pulse: Mapping[str, Any] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    capability: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

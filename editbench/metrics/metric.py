@@ -85,7 +85,9 @@ class CellMetric(Metric):
     ----------
     function: ``cell.json`` -> the value, or None where the cell does not say.
     unit: ``s``, ``B`` or "".
+    error: ``cell.json`` -> the value's standard error, or None where it has none.
     """
 
     function: Callable[[Mapping[str, Any]], float | None] = lambda cell: None
     unit: str = ""
+    error: Callable[[Mapping[str, Any]], float | None] = lambda cell: None
