@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from editbench.capability.evaluate import EditedLM, Measured, Sample, measure, requests_hash
 from editbench.capability.loading import scoring
+from editbench.capability.quiet import own_random_state
 from editbench.provenance import packages
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ _PACKAGES = ("lm_eval", "torch", "transformers")
 def content_of(model: EditedLM, task: Any, asked: Asked) -> dict[str, Any]:
     """Return everything that decides a task's results on the unedited model, as plain values."""
     lm = model.edited
+    with own_random_state():
+        name = task.task_name
     return {
         "weights": lm.weights_hash,
         "dtype": str(lm.model.dtype),
         "device": lm.device.type,
-        "task": task.task_name,
+        "task": name,
         "version": str(task.VERSION),
         "requests": requests_hash(task, asked, model),
         "scoring": scoring(task),

@@ -19,6 +19,7 @@ from editbench.capability.evaluate import EditedLM, Measured, measure
 from editbench.capability.index import lm_eval_version
 from editbench.capability.loading import Loaded, explain, load_tasks
 from editbench.capability.local_data import LocalData
+from editbench.capability.quiet import own_random_state
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import Asked, resolve
 from editbench.errors import StoreError
@@ -87,7 +88,8 @@ class Bench:
         for number, part in enumerate(parts):
             tell = _telling(report, number, len(parts), f"unedited model, {part.key}")
             try:
-                self._unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
+                with own_random_state():  # even to ask lm-eval's tasks for their names draws from it
+                    self._unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
             except StoreError:
                 raise
             except Exception as error:
@@ -96,7 +98,8 @@ class Bench:
     def loaded(self) -> list[Loaded]:
         """Return every task asked for, loaded now if it was not yet."""
         if self._loaded is None:
-            self._loaded = [load_tasks(asked, self.wanted.index, self._data) for asked in self.wanted.asked]
+            with own_random_state():
+                self._loaded = [load_tasks(asked, self.wanted.index, self._data) for asked in self.wanted.asked]
         return self._loaded
 
     def found_since(self, entries: dict[str, Entry]) -> bool:
@@ -142,7 +145,8 @@ class Bench:
             return failed_entry(part.asked, unedited, UNEDITED, version), []
         assert self._model is not None
         try:
-            edited = measure(self._model, part.task, part.asked, report) if changed else unedited
+            with own_random_state():
+                edited = measure(self._model, part.task, part.asked, report) if changed else unedited
             entry = entry_of(Pair(edited, unedited), part.asked, version)
         except StoreError:
             raise

@@ -75,7 +75,9 @@ class EditedLM(HFLM):  # type: ignore[misc]
     """
 
     def __init__(self, lm: LM, batch_size: int) -> None:
-        super().__init__(pretrained=lm.model, tokenizer=copy.deepcopy(lm.text.tokenizer), batch_size=batch_size)
+        tokenizer = copy.deepcopy(lm.text.tokenizer)
+        with quiet():
+            super().__init__(pretrained=lm.model, tokenizer=tokenizer, batch_size=batch_size)
         self.edited = lm
         self._begun(False, lambda share: None)
 
@@ -149,26 +151,27 @@ def measure(model: EditedLM, task: Any, asked: Asked, report: Callable[[float], 
     """Return a task's results on the model as it is now. Raises what lm-eval raises."""
     model._begun(asked.chat_template, report or (lambda share: None))
     # lm-eval's standard errors of what is no mean come from a pool of processes; ours are taken from the outcomes
-    means = {name for name, function in task.aggregation().items() if function is mean}
-    higher = {name for name, better in task.higher_is_better().items() if better}
+    means = {metric for metric, function in task.aggregation().items() if function is mean}
+    higher = {metric for metric, better in task.higher_is_better().items() if better}
     with quiet(), own_random_state(), _Bounds(task):
+        name = task.task_name  # to ask a task for its name draws from Python's own random state
         _seed(task)
         found = evaluate(
             lm=model,
-            task_dict={"tasks": {task.task_name: task}, "groups": {}},
+            task_dict={"tasks": {name: task}, "groups": {}},
             limit=asked.limit,
             bootstrap_iters=0,
             log_samples=True,
             apply_chat_template=asked.chat_template,
             fewshot_as_multiturn=asked.chat_template,
         )
-    values = found["results"][task.task_name]
+    values = found["results"][name]
     keys = [key for key in values if key not in _NO_METRICS and "_stderr," not in key]
     return Measured(
         metrics={key: _finite_or_none(values[key]) for key in keys},
         means=tuple(key for key in keys if key.partition(",")[0] in means & higher),
         higher=tuple(key for key in keys if key.partition(",")[0] in higher),
-        samples=tuple(_samples(found["samples"][task.task_name])),
+        samples=tuple(_samples(found["samples"][name])),
         truncated=model.truncated,
     )
 
