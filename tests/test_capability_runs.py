@@ -1,4 +1,4 @@
-"""Whole runs with capability, on a tiny model: what lands in cells and manifests, what a second run does, the metrics."""
+"""Whole runs with capability, on a tiny model: cells and manifests, what a second run does, the metrics."""
 
 from __future__ import annotations
 
