@@ -1,6 +1,6 @@
 """The core tasks on the built-in model: accuracy, standard error, time, and how they fall as the model is damaged.
 
-    python benchmarks/core_tasks.py [--noise 0.05 0.1 0.2 0.4 0.8] [--seeds 3] [--limit 100] [--threads 2]
+    python benchmarks/core_tasks.py [--noise 0 0.05 0.1 0.2 0.4 0.8] [--seeds 3] [--limit 100] [--threads 2]
 
 First the unharmed model on every item of every task. Then Gaussian noise is added to every weight matrix, its standard
 deviation a growing share of the matrix's own; each share is drawn ``--seeds`` times, and ``--limit`` takes the first
@@ -75,7 +75,7 @@ def harmed(harness, manager, model, tasks, options):
 
     print("| noise | " + " | ".join(task.removeprefix("core_") for task in tasks) + " |")
     print("|---" * (len(tasks) + 1) + "|", flush=True)
-    for size in [0.0, *options.noise]:
+    for size in options.noise:
         found = []
         for seed in range(options.seeds if size else 1):
             with damaged(model, size, seed):
@@ -89,7 +89,7 @@ def harmed(harness, manager, model, tasks, options):
 def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--noise", type=float, nargs="*", default=[0.05, 0.1, 0.2, 0.4, 0.8])
+    parser.add_argument("--noise", type=float, nargs="*", default=[0.0, 0.05, 0.1, 0.2, 0.4, 0.8])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int, default=2)

@@ -208,9 +208,9 @@ def test_every_task_is_far_above_chance_for_the_built_in_model_and_falls_when_it
     from editbench.models.load import load_lm
 
     lm = load_lm("smollm2-135m")
-    whole = evaluate(lm, [GROUP])
-    with damaged(lm.model, 0.4):
-        harmed = evaluate(lm, [GROUP], limit=100)
+    whole = evaluate(lm, [GROUP], limit=200)
+    with damaged(lm.model, 0.8):
+        harmed = evaluate(lm, [GROUP], limit=200)
     for task in TASKS:
         accuracy, after = (sum(one) / len(one) for one in (whole[task], harmed[task]))
         error = math.sqrt(accuracy * (1 - accuracy) / len(whole[task]))

@@ -59,7 +59,7 @@ def next_word() -> list[Item]:
 
 def reading() -> list[Item]:
     """Return a few items for every written passage: three things of three kinds, and one is asked about."""
-    found = []
+    found: list[Item] = []
     for number, line in enumerate(lines("passages.txt")):
         draw = generator("reading", str(number))
         drawn: dict[str, Item] = {}
