@@ -150,3 +150,11 @@ def test_a_limit_and_examples_change_the_expected_cost() -> None:
 def test_the_capability_suite_asks_for_the_core_tasks_at_every_scale() -> None:
     spec = load_suite("capability").capability
     assert spec is not None and [task.task for task in spec.tasks] == ["core"] and spec.scales is None
+
+
+def test_core_and_each_of_its_tasks_are_known_without_lm_evals_own_list(tmp_path: Path, own: list[int]) -> None:
+    from editbench.capability.core_tasks import TASKS
+
+    assert names(CapabilitySpec(tasks=["core"]), tmp_path) == list(TASKS)
+    assert names(CapabilitySpec(tasks=["core_facts"]), tmp_path) == ["core_facts"]
+    assert not own

@@ -3,5 +3,5 @@
 ``spec``: what a suite asks for. ``tasks``: names and named sets. ``index``: which names there are. ``loading``: tasks
 with their documents. ``local_data``, ``original_forms``: documents from a folder. ``evaluate``: one task on one model.
 ``baseline``: the unedited model, kept. ``entries``: a task's results. ``bench``: a cell's measurement and its files.
-``desk``: what the runner talks to.
+``desk``: what the runner talks to. ``core_tasks``, ``core``, ``build``: the tasks that ship, and how they were made.
 """

@@ -164,6 +164,10 @@ class _Names:
         """Raise :class:`UnknownName` unless there is such a task."""
         if name in self.index:
             return
+        if CORE not in self.content:
+            self._core()  # cheap, and spares a core task the wait for lm-eval's own list
+        if name in self.index:
+            return
         if not self._own_read:
             self.index = {**own_index(self.cache), **self.index}
             self._own_read = True
