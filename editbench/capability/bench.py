@@ -136,7 +136,8 @@ class Bench:
             append_lines(folder / SAMPLES, lines)
             entries[part.key] = entry
             replace_file(folder / ENTRIES, (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
-        return {one.asked.name: self._together(one, entries) for one in self.loaded()}
+        with own_random_state():
+            return {one.asked.name: self._together(one, entries) for one in self.loaded()}
 
     def _entry(self, part: Part, report: Callable[[float], None], changed: bool) -> tuple[Entry, list[str]]:
         version = str(part.task.VERSION)
