@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editbench.capability.cost import tokens
 from editbench.errors import UserError
 from editbench.models.builtin import SMOLLM2
 from editbench.models.lm import ModelShape
@@ -74,7 +75,8 @@ class CellEstimate:
     Attributes
     ----------
     run, scale: the cell.
-    edit_s, evaluate_s: seconds; None where the model's shape is not known here.
+    edit_s, evaluate_s: seconds, probes and capability together in the latter; None where the model's shape is not
+        known here.
     memory: peak bytes, or None likewise.
     """
 
@@ -143,6 +145,9 @@ def _evaluate_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, f
     probes = min(scale, run.probes.budget or scale) * load.asked(run)
     scoring = 2 * weights * probes * (load.prompt + 2 * load.answer)
     generating = 2 * weights * probes * GENERATED_TOKENS
+    if run.capability is not None and run.capability.at(scale):
+        read, written = tokens(run.capability)
+        scoring, generating = scoring + 2 * weights * read, generating + 2 * weights * written
     return (scoring / TRAIN_EFFICIENCY + generating / GENERATE_EFFICIENCY) / flops
 
 

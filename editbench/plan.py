@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from editbench.cache import content_key
+from editbench.cache import Cache, content_key
+from editbench.capability.spec import CapabilitySpec
 from editbench.datasets import DatasetSpec
 from editbench.errors import UnknownName, UserError
 from editbench.protocol import Protocol
@@ -36,6 +37,7 @@ class RunOptions:
     trust_remote_code: whether a hub model may run its own code.
     token_budget: most tokens in one batch when probing, padding included; None: as many as suit the device.
     command: the command line or call that asked for it, for the manifest.
+    capability_data: folder of local data for lm-eval's tasks; None: the hub.
     """
 
     device: str = "auto"
@@ -44,6 +46,7 @@ class RunOptions:
     trust_remote_code: bool = False
     token_budget: int | None = None
     command: str = ""
+    capability_data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class RunSpec:
     talks: whether the model is let talk at length at every scale, because a metric of the suite reads that; no part
         of the identity, for it moves nothing else.
     scored: the model to measure as it is; None where ``method`` edits ``model``.
+    capability: what the edited model is tried on beside the probes. It does not change the edit or the records, and is
+        no part of the run's id; a cell that lacks it is completed.
     """
 
     suite: str
@@ -108,6 +113,7 @@ class RunSpec:
     on_collapse: Literal["continue", "stop"] = "continue"
     talks: bool = False
     scored: Scored | None = None
+    capability: CapabilitySpec | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -214,6 +220,7 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         chunk=chunk,
         suite_regime=str(suite.regime),
         on_collapse=suite.on_collapse,
+        capability=suite.capability,
         dataset=suite.dataset,
         protocol=suite.protocol,
         probes=suite.probes,
@@ -241,8 +248,8 @@ def bind(plan: Plan, dataset: Dataset) -> Plan:
 def check_names(plan: Plan) -> None:
     """Check every name and hyper-parameter of a plan, before any data is read. Imports the methods.
 
-    Raises :class:`UserError` for an unknown model, dataset, metric or hyper-parameter, for a value that does not
-    fit, for a method that cannot be loaded, and for one that does not know the suite's regime.
+    Raises :class:`UserError` for an unknown model, dataset, metric, capability task or hyper-parameter, for a value
+    that does not fit, for a method that cannot be loaded, and for one that does not know the suite's regime.
     """
     from editbench.datasets import check_dataset_name
     from editbench.metrics import check_metric_name
@@ -259,6 +266,11 @@ def check_names(plan: Plan) -> None:
             check_metric_name(metric)
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
+    if suite.capability is not None:
+        from editbench.capability.tasks import resolve
+
+        with suite.at("capability"):
+            resolve(suite.capability, Cache())
 
 
 def _check_method(suite: Suite, spec: MethodSpec) -> None:

@@ -35,6 +35,8 @@ _PACKAGES = (
     "scipy",
     "pandas",
     "pydantic",
+    "lm_eval",
+    "datasets",
 )
 
 
@@ -184,6 +186,8 @@ def continued(earlier: Mapping[str, Any] | None, now: dict[str, Any]) -> dict[st
         return now
     cells = {**earlier["cells"], **now["cells"]}
     kept = {"started": earlier["started"], "cells": cells, "scales": sorted(int(scale) for scale in cells)}
+    if now["capability"] is None:
+        kept["capability"] = earlier.get("capability")
     if not now["model"]["weights_hash"]:
         kept["model"] = earlier["model"]
     if now["method"]["hparams"] is None:
@@ -219,6 +223,7 @@ def manifest(
         "protocol": run.protocol.model_dump(),
         "protocol_hash": run.protocol.hash,
         "probes": run.probes.model_dump(),
+        "capability": None,
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": options.command,
         "options": asdict(options),

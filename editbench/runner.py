@@ -7,10 +7,9 @@ checkpoint, and ends with the same bits.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editbench.cache import Cache
+from editbench.capability.desk import Desk
 from editbench.datasets import ordered
 from editbench.drift import drift
 from editbench.errors import BadModel, Diverged, StoreError, UserError
 from editbench.fluency import spread
-from editbench.health import collapsed_at, due, finite, perplexity
+from editbench.health import due, perplexity
+from editbench.job import Job
 from editbench.measure import Examination
 from editbench.meter import timed
 from editbench.models.load import load_lm
@@ -38,15 +39,15 @@ from editbench.stream import Stream, checkpoint_position
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
-    from editbench.method import Method, Settings
-    from editbench.models.generate import Outcome
+    from editbench.method import Settings
     from editbench.models.lm import LM
-    from editbench.requests import Request
 
 # A stream writes a checkpoint at every scale, and between scales when this many seconds have passed.
 CHECKPOINT_SECONDS = 30.0
 # How much of a cell's progress belongs to the edit; the rest is questioning.
 EDIT_SHARE = 0.5
+# How much of it belongs to capability, where that is measured.
+CAPABILITY_SHARE = 0.3
 
 
 def execute(
@@ -92,44 +93,6 @@ def verdict(error: Exception) -> tuple[Status, str]:
     return Status.FAILED, f"{type(error).__name__}: {reason}"
 
 
-@dataclass
-class Job:
-    """One run under way: everything loaded and resolved."""
-
-    run: RunSpec
-    lm: LM
-    method_class: type[Method]
-    settings: Settings
-    requests: list[Request]
-    cache: Cache
-    prepare_s: float | None = None
-    unedited: dict[int, list[Outcome]] = field(default_factory=dict)
-    unedited_perplexity: float = math.nan
-    reference: Reference | None = None
-
-    def collapsed_at(self, stream: Stream) -> int | None:
-        """Return after how many edits the stream's model was first seen collapsed, or None."""
-        return collapsed_at(stream.pulses, self.unedited_perplexity)
-
-    def pulse(self, stream: Stream) -> dict[str, Any]:
-        """Return how the stream's model has been doing, for ``cell.json``."""
-        seen = [pulse.as_list() for pulse in stream.pulses]
-        return {"unedited": finite(self.unedited_perplexity), "seen": seen, "collapsed_at": self.collapsed_at(stream)}
-
-    def new_method(self, report: Callable[[float, str], None]) -> Method:
-        """Return a prepared instance; the first preparation is the one that is timed, later ones find it cached."""
-        method = self.method_class(self.settings.values)
-        method.progress = report
-        with timed(self.lm.device) as watch:
-            method.prepare(self.lm, self.cache)
-        self.prepare_s = watch.seconds if self.prepare_s is None else self.prepare_s
-        return method
-
-    def rng(self, start: int, stop: int) -> torch.Generator:
-        """Return the generator for a chunk, the same for every method."""
-        return torch_generator(self.run.seed, "edit", self.run.dataset_hash, start, stop)
-
-
 class Runner:
     """Carries out runs one by one, keeping the last model in memory for the next.
 
@@ -145,6 +108,7 @@ class Runner:
     def __init__(self, dataset: Dataset, store: Store, options: RunOptions, progress: Progress, cache: Cache) -> None:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
+        self.capability = Desk(options.capability_data, cache)
         self._loaded: tuple[tuple[str, str | None, bool], LM] | None = None
         self._unedited: tuple[LM, float, Reference] | None = None  # what is known of the unedited model, whatever run
 
@@ -193,8 +157,9 @@ class Runner:
     # -- before the first edit
 
     def _missing(self, run: RunSpec) -> list[int]:
-        found = ((scale, self.store.cell_status(run, scale)) for scale in run.scales)
-        return [scale for scale, status in found if status is None or not status.settled]
+        found = ((scale, self.store.cell(run, scale)) for scale in run.scales)
+        lacks = self.capability.lacks
+        return [s for s, cell in found if not (cell and Status(cell["status"]).settled) or lacks(run, s, cell)]
 
     def _model(self, run: RunSpec) -> LM:
         wanted = (run.model, run.revision, run.protocol.eos)
@@ -312,6 +277,9 @@ class Runner:
         _, job.unedited_perplexity, job.reference = self._unedited
         for scale in scales:
             job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
+        facts = self.capability.baseline(job.run, scales, job.lm, lambda _, note: self.progress.update(0.0, note))
+        if facts is not None:
+            self.store.write_manifest(job.run, {**(self.store.manifest(job.run) or {}), "capability": facts})
 
     def _report_unedited(self, share: float) -> None:
         self.progress.update(0.0, f"asking the unedited model: {share:.0%}")
@@ -344,16 +312,20 @@ class Runner:
                 errors = self._ask(job, exam, scale, changed=stream.changed)
             with timed(job.lm.device) as drifting:
                 drifted = self._drift(job, stream, exam, scale)
+            with timed(job.lm.device) as trying:
+                entries = self._try(job, scale, changed=stream.changed)
             counts = {"requests": scale, "probed": len(exam.positions), "records": exam.n_records, "errors": errors}
+            spent = {"evaluate_s": watch.seconds, "drift_s": drifting.seconds}
             outcome = CellOutcome(
                 Status.DONE,
-                timings={**edit, "evaluate_s": watch.seconds, "drift_s": drifting.seconds},
+                timings={**edit, **spent, **({"capability_s": trying.seconds} if entries else {})},
                 memory=stream.peak,
                 edit=stream.facts(),
                 counts={**counts, "failed_requests": len(stream.failures)},
                 failures=stream.failures,
                 pulse=job.pulse(stream),
                 drift=drifted,
+                capability=entries,
             )
         except StoreError:
             raise
@@ -365,6 +337,7 @@ class Runner:
     def _ask(self, job: Job, exam: Examination, scale: int, *, changed: bool) -> int:
         """Append the records that are missing; return how many of the cell's records carry an error."""
         run, total = job.run, max(exam.n_records, 1)
+        share = 1 - EDIT_SHARE - (CAPABILITY_SHARE if self.capability.asks(run, scale) else 0.0)
         known = self.store.read_records(run, scale)
         done = exam.whole_batches(job.lm, len(known))
         if done < len(known):
@@ -375,7 +348,7 @@ class Runner:
             self.store.append_records(run, scale, batch)
             errors += sum(bool(row.error) for row in batch)
             done += len(batch)
-            self.progress.update(EDIT_SHARE + (1 - EDIT_SHARE) * done / total, f"probing {scale:,}: {done:,}/{total:,}")
+            self.progress.update(EDIT_SHARE + share * done / total, f"probing {scale:,}: {done:,}/{total:,}")
         return errors
 
     def _drift(self, job: Job, stream: Stream, exam: Examination, scale: int) -> dict[str, Any]:
@@ -386,9 +359,17 @@ class Runner:
             self.progress.stage(f"talking at {scale:,}")
         return drift(stream, prompts, torch_generator(run.seed, "talk", run.dataset_hash, scale))
 
+    def _try(self, job: Job, scale: int, *, changed: bool) -> dict[str, dict[str, Any]]:
+        def report(share: float, note: str) -> None:
+            self.progress.update(1 - CAPABILITY_SHARE * (1 - share), f"capability at {scale:,}: {note}")
+
+        folder = self.store.cell_folder(job.run, scale)
+        return self.capability.measure(job.run, scale, folder, report, changed=changed)
+
     def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
         lm = self._loaded[1] if self._loaded else None
         self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
         seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)
         spent = f"edit {clock(seconds[0])}, probes {clock(seconds[1])}"
+        spent += f", capability {clock(outcome.timings['capability_s'])}" if outcome.capability else ""
         self.progress.cell_done(scale, outcome.status.value, outcome.reason or spent)

@@ -13,9 +13,10 @@ from editbench.cache import Cache
 from editbench.datasets import ordered
 from editbench.errors import BadModel, StoreError, UserError
 from editbench.health import general_text
+from editbench.job import Job
 from editbench.method import Edit, Method, Settings, WeightEdit
 from editbench.progress import ALREADY_THERE, Progress, run_label
-from editbench.runner import Job, Runner, verdict
+from editbench.runner import Runner, verdict
 from editbench.stream import Stream
 
 if TYPE_CHECKING:

@@ -168,7 +168,8 @@ class CellOutcome:
     Attributes
     ----------
     status, reason: how the cell ended, and why in one sentence ("" if done).
-    timings: seconds: ``edit_s``, ``apply_s``, ``evaluate_s``, ``prepare_s``, ``look_s``, ``drift_s``.
+    timings: seconds: ``edit_s``, ``apply_s``, ``evaluate_s``, ``prepare_s``, ``look_s``, ``drift_s``,
+        ``capability_s``.
     memory: peak bytes: ``rss_bytes``, ``device_bytes``.
     edit: ``nbytes`` of the Edit, ``delta_norm`` and ``weight_norm`` (Frobenius, over the changed weights).
     counts: ``requests``, ``probed``, ``records``, ``errors`` (probes without an outcome), ``failed_requests``.
@@ -178,6 +179,7 @@ class CellOutcome:
         seen collapsed, or None.
     drift: how far the model is from the unedited one: :func:`editbench.drift.drift`.
     made_by: commit, packages and device of the process that made this cell.
+    capability: name of each capability task asked for -> its entry (:mod:`editbench.capability.entries`).
     """
 
     status: Status
@@ -190,6 +192,7 @@ class CellOutcome:
     pulse: Mapping[str, Any] = field(default_factory=dict)
     drift: Mapping[str, Any] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    capability: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

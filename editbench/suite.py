@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -23,17 +22,16 @@ from pydantic import (
     model_validator,
 )
 
+from editbench.capability.spec import CapabilitySpec, TaskSpec, from_yaml
 from editbench.datasets import DatasetSpec
 from editbench.datasets.readers import PUBLISHED
 from editbench.errors import BadSuite, UserError
 from editbench.protocol import Protocol
 from editbench.registry import suite_file
 from editbench.sources import is_file_address, method_source
+from editbench.yaml_traps import refuse_traps
 
 Loc = tuple[str | int, ...]
-
-# What PyYAML takes for text although a person meant a number: 1e-4, 5E3.
-_NUMBER_READ_AS_TEXT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 class _Strict(BaseModel):
@@ -125,6 +123,7 @@ class Suite(_Strict):
     protocol: how the model is questioned.
     probes: how much it is asked.
     metrics: what the leaderboard shows, in order; the first is the main one.
+    capability: what else the edited model is tried on, through lm-eval; None: nothing.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -140,6 +139,7 @@ class Suite(_Strict):
     protocol: Protocol = Protocol()
     probes: Probes = Probes()
     metrics: list[str] = Field(default=["reliability", "generalisation", "locality"], min_length=1)
+    capability: Annotated[CapabilitySpec | None, BeforeValidator(from_yaml)] = None
 
     _file: str = PrivateAttr(default="")
     _lines: dict[str, int] = PrivateAttr(default_factory=dict)
@@ -182,6 +182,13 @@ class Suite(_Strict):
             raise ValueError(f"methods: two are called {twice[0]!r}; give each its own label")
         return self
 
+    @model_validator(mode="after")
+    def _capability_is_at_scales(self) -> Suite:
+        wanted = set(self.capability.scales or ()) if self.capability else set()
+        if wanted - set(self.scales):
+            raise ValueError(f"capability: {min(wanted - set(self.scales))} is not among the scales {self.scales}")
+        return self
+
     @property
     def measured(self) -> list[int]:
         """The scales up to ``max_scale``."""
@@ -215,9 +222,19 @@ class Suite(_Strict):
         if data is not None:
             place = "path" if self.dataset.name in PUBLISHED else "name"
             chosen["dataset"] = {**self.dataset.model_dump(), place: data}
+        if scales is not None and self.capability is not None and self.capability.scales is not None:
+            both = [scale for scale in self.capability.scales if scale in scales]
+            chosen["capability"] = {**self.capability.model_dump(), "scales": both or None}
         given = {"seeds": seeds, "scales": scales, "max_scale": max_scale}
         chosen |= {key: list(v) if isinstance(v, Sequence) else v for key, v in given.items() if v is not None}
         return self._replaced(chosen)
+
+    def with_capability(self, tasks: Sequence[str]) -> Suite:
+        """Return this suite with these capability tasks, with its other settings about them; none at all if empty."""
+        if not tasks:
+            return self._replaced({"capability": None})
+        kept = {} if self.capability is None else self.capability.model_dump()
+        return self._replaced({"capability": {**kept, "tasks": list(tasks)}})
 
     def _replaced(self, chosen: Mapping[str, Any]) -> Suite:
         try:
@@ -282,7 +299,7 @@ def parse_suite(text: str, file: str) -> Suite:
     """Return the suite that this YAML text describes; ``file`` is for messages. Raises :class:`BadSuite`."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_traps(root, file)
+        refuse_traps(root, file)
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -296,31 +313,6 @@ def parse_suite(text: str, file: str) -> Suite:
         raise _explained(error, root, file) from error
     suite._file, suite._lines = file, _lines(root, suite)
     return suite
-
-
-def _spelt(number: str) -> str:
-    """Return a number as YAML reads it: ``1e-4`` becomes ``1.0e-4``."""
-    mantissa, exponent = re.split("[eE]", number)
-    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent if exponent[0] in '+-' else '+' + exponent}"
-
-
-def _refuse_traps(node: yaml.Node | None, file: str, key: str = "") -> None:
-    """Refuse what YAML takes without a word although it is not what was meant: ``1e-4``, a key given twice."""
-    if isinstance(node, yaml.ScalarNode):
-        is_text = node.tag == "tag:yaml.org,2002:str" and node.style is None
-        if is_text and _NUMBER_READ_AS_TEXT.fullmatch(node.value):
-            given = f"{file}, line {node.start_mark.line + 1}, {key}: YAML reads {node.value} as text."
-            raise BadSuite(given, hint=f"Write {_spelt(node.value)}")
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_traps(item, file, key)
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for name, value in node.value:
-            if name.value in seen:
-                raise BadSuite(f"{file}, line {name.start_mark.line + 1}: the key {name.value!r} is given twice.")
-            seen.add(name.value)
-            _refuse_traps(value, file, f"{key}.{name.value}".strip("."))
 
 
 def _find(node: yaml.Node, loc: Loc) -> yaml.Node:
@@ -366,6 +358,7 @@ def _unknown_key(where: str, loc: Loc) -> BadSuite:
         "protocol": Protocol,
         "probes": Probes,
         "regime": Sequential,
+        "capability": CapabilitySpec if len(loc) < 3 else TaskSpec,
     }
     owner = Suite if len(loc) == 1 else owners.get(str(loc[0]), Suite)
     known = list(owner.model_fields)
@@ -375,7 +368,7 @@ def _unknown_key(where: str, loc: Loc) -> BadSuite:
 
 
 def _lines(root: yaml.Node, suite: Suite) -> dict[str, int]:
-    lines = {key: _line(root, key) for key in ("dataset", "scales", "metrics", "regime", "seeds")}
+    lines = {key: _line(root, key) for key in ("dataset", "scales", "metrics", "regime", "seeds", "capability")}
     lines |= {f"models/{model.name}": _line(root, "models", i) for i, model in enumerate(suite.models)}
     for i, method in enumerate(suite.methods):
         name = method.label or method.method

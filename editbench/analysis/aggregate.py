@@ -13,7 +13,15 @@ import pandas as pd
 from editbench.analysis.bootstrap import interval
 from editbench.analysis.retention import age_curve, age_edges, area, bin_widths
 from editbench.analysis.sample import MEAN, Harmonic, Sample, Statistic, Weighted
-from editbench.analysis.statistics import Interval, combined, harmonic_interval, harmonic_mean, mean_interval, wilson
+from editbench.analysis.statistics import (
+    Interval,
+    combined,
+    harmonic_interval,
+    harmonic_mean,
+    mean_interval,
+    normal_interval,
+    wilson,
+)
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, AgeMetric, CellMetric, HarmonicMetric, Metric, ProbeMetric
 from editbench.store import CellResult, Status
@@ -227,7 +235,14 @@ def estimate(sample: Sample, share: bool) -> Value | None:
 
 def _of_cells(metric: CellMetric, cells: Sequence[CellFrame]) -> Value | None:
     found = [value for cell in cells if (value := metric.function(cell.cell.data)) is not None]
-    return Value(float(np.mean(found)), n=len(found)) if found else None
+    if not found:
+        return None
+    errors = [error for cell in cells if (error := metric.error(cell.cell.data)) is not None]
+    value, interval = float(np.mean(found)), None
+    if len(errors) == len(found):
+        # seeds are measured on the same documents, so that pooling them does not make the interval narrower
+        interval = normal_interval(value, float(np.mean(errors)), metric.range)
+    return _with_interval(value, interval, len(found))
 
 
 def _with_interval(value: float, interval: Interval | None, n: int) -> Value:

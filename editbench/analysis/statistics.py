@@ -95,6 +95,16 @@ def combined(value: float, weights: NDArray[Any], values: NDArray[Any], interval
     return value - math.sqrt(float((low**2).sum())), value + math.sqrt(float((high**2).sum()))
 
 
+def normal_interval(
+    value: float, error: float, limits: tuple[float | None, float | None], level: float = LEVEL
+) -> Interval:
+    """Return value ± z · standard error, cut off at ``limits`` (None: no limit)."""
+    half = normal_quantile(level) * error
+    low = -math.inf if limits[0] is None else limits[0]
+    high = math.inf if limits[1] is None else limits[1]
+    return max(value - half, low), min(value + half, high)
+
+
 def harmonic_mean(shares: Sequence[float]) -> float:
     """Return the harmonic mean; 0 if any share is 0."""
     return 0.0 if min(shares) <= 0 else len(shares) / sum(1 / share for share in shares)

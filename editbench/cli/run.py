@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 @click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate).")
 @click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code.")
 @click.option("--token-budget", type=click.IntRange(min=1), help="Most tokens in one batch when probing.")
+@click.option("--capability", type=CommaList(), help="Sets, lm-eval tasks or folders of YAML, instead of the suite's.")
+@click.option("--no-capability", is_flag=True, help="Leave the suite's capability tasks out.")
+@click.option(
+    "--capability-data",
+    type=click.Path(exists=True, file_okay=False),
+    envvar="EDITBENCH_CAPABILITY_DATA",
+    help="Folder of local copies of lm-eval's datasets.",
+)
 @click.option("--dry-run", is_flag=True, help="Show runs and cells with estimated time and memory; run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
@@ -59,6 +67,8 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
 
     choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
+    if given["capability"] or given["no_capability"]:
+        chosen = chosen.with_capability([] if given["no_capability"] else given["capability"])
     options = _options(given)
     prepared = prepare(chosen, options)
     if given["hours"]:
@@ -76,7 +86,7 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
 def _options(given: dict[str, Any]) -> RunOptions:
     from editbench.plan import RunOptions
 
-    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget")
+    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget", "capability_data")
     command_line = shlex.join(["editbench", *sys.argv[1:]])
     return RunOptions(**{name: given[name] for name in names}, command=command_line)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from editbench.errors import UnknownName
-from editbench.metrics import cost, drift, generation, locality, success
+from editbench.metrics import capability, cost, drift, generation, locality, success
 from editbench.metrics.metric import AgeMetric, CellMetric, HarmonicMetric, Metric, ProbeMetric
 
 __all__ = ["METRICS", "AgeMetric", "CellMetric", "HarmonicMetric", "Metric", "ProbeMetric", "check_metric_name"]
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for group in (generation.METRICS, success.METRICS, locality.METRICS, drift.METRICS, cost.METRICS)
-    for metric in group
+    for group in (generation, success, locality, drift, capability, cost)
+    for metric in group.METRICS
 }
 
 

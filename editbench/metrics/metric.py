@@ -86,8 +86,10 @@ class CellMetric(Metric):
     function: ``cell.json`` -> the value, or None where the cell does not say.
     unit: ``s``, ``B`` or "".
     reads_talk: whether it is read from what the model says at length, which takes time and is measured only for it.
+    error: ``cell.json`` -> the value's standard error, or None where it has none.
     """
 
     function: Callable[[Mapping[str, Any]], float | None] = lambda cell: None
     unit: str = ""
     reads_talk: bool = False
+    error: Callable[[Mapping[str, Any]], float | None] = lambda cell: None

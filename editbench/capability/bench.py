@@ -1,0 +1,216 @@
+"""Capability of one cell: every task asked for, on the edited model, kept task by task.
+
+``capability.jsonl`` has a line per document; ``capability.json`` an entry for every single task, written after its
+lines, so that a killed process goes on with the task it was at. ``cell.json`` gets an entry for each name asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editbench.cache import Cache
+from editbench.capability.baseline import baseline
+from editbench.capability.entries import EDITED, LOADING, UNEDITED, Entry, Pair, entry_of, failed_entry, group_entry
+from editbench.capability.evaluate import EditedLM, Measured, measure
+from editbench.capability.index import lm_eval_version
+from editbench.capability.loading import Loaded, explain, load_tasks
+from editbench.capability.local_data import LocalData
+from editbench.capability.quiet import own_random_state
+from editbench.capability.spec import CapabilitySpec
+from editbench.capability.tasks import Asked, resolve
+from editbench.errors import StoreError
+from editbench.store import append_lines, read_json, read_lines, replace_file
+
+if TYPE_CHECKING:
+    from editbench.models.lm import LM
+
+SAMPLES, ENTRIES = "capability.jsonl", "capability.json"
+
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One task to measure: what it was asked for as, its own name, and lm-eval's object."""
+
+    loaded: Loaded
+    name: str
+    task: Any
+
+    @property
+    def asked(self) -> Asked:
+        """The settings."""
+        return self.loaded.asked
+
+    @property
+    def key(self) -> str:
+        """What the task is called among a cell's entries: its name, after that of the group it was asked for with."""
+        return f"{self.asked.name}/{self.name}" if self.loaded.is_group else self.name
+
+
+class Bench:
+    """A suite's capability tasks, loaded once, and the unedited model's results.
+
+    Parameters
+    ----------
+    spec: what the suite asks for.
+    data: folder of local data, or None for the hub alone.
+    cache: for the unedited model's results.
+
+    Raises :class:`~editbench.errors.UserError` for names or folders that are not there.
+    """
+
+    def __init__(self, spec: CapabilitySpec, data: Path | None, cache: Cache) -> None:
+        self.spec, self.cache = spec, cache
+        self.wanted = resolve(spec, cache)
+        self._data = None if data is None else LocalData(data)
+        self._loaded: list[Loaded] | None = None
+        self._model: EditedLM | None = None
+        self._unedited: dict[str, Measured | str] = {}
+
+    # -- before the edit
+
+    def baseline(self, lm: LM, report: Report) -> None:
+        """Measure the unedited model, or take its results from the cache. ``lm`` must be unedited.
+
+        A task that fails is remembered with its reason.
+        """
+        if self._model is not None and self._model.edited is lm:
+            return
+        report(0.0, "loading the capability tasks")
+        self._model = EditedLM(lm, self.spec.batch_size)
+        self._unedited = {}
+        parts = self._parts()
+        for number, part in enumerate(parts):
+            tell = _telling(report, number, len(parts), f"unedited model, {part.key}")
+            try:
+                with own_random_state():  # even to ask lm-eval's tasks for their names draws from it
+                    self._unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
+            except StoreError:
+                raise
+            except Exception as error:
+                self._unedited[part.key] = explain(error)
+
+    def loaded(self) -> list[Loaded]:
+        """Return every task asked for, loaded now if it was not yet."""
+        if self._loaded is None:
+            with own_random_state():
+                self._loaded = [load_tasks(asked, self.wanted.index, self._data) for asked in self.wanted.asked]
+        return self._loaded
+
+    def found_since(self, entries: dict[str, Entry]) -> bool:
+        """Return whether a task of a finished cell that could not be loaded then can be loaded now."""
+        missed = {name for name, entry in entries.items() if entry.get("at") == LOADING}
+        return bool(missed) and any(one.asked.name in missed and not one.failed for one in self.loaded())
+
+    def manifest(self) -> dict[str, Any]:
+        """Return settings, lm-eval's version, and version, examples and data of every task, for the manifest."""
+        tasks = {part.key: _facts(part) for part in self._parts()}
+        failed = {one.asked.name: one.failed for one in self.loaded() if one.failed}
+        asked = {one.name: one.as_dict() for one in self.wanted.asked}
+        head = {"lm_eval": lm_eval_version(), "given": self.spec.model_dump(), "asked": asked}
+        return {**head, "tasks": tasks, "not_loaded": failed}
+
+    def _parts(self) -> list[Part]:
+        return [Part(one, name, task) for one in self.loaded() for name, task in one.tasks.items()]
+
+    # -- the edited model
+
+    def measure(self, folder: Path, report: Report, *, changed: bool) -> dict[str, Entry]:
+        """Measure what is missing in a cell's folder; return an entry for each name asked for.
+
+        ``changed`` is whether any edit has changed the model; if not, the unedited model's results are its own.
+        :meth:`baseline` must have been called. Raises :class:`StoreError`.
+        """
+        entries = self._kept(folder)
+        parts = self._parts()
+        for number, part in enumerate(parts):
+            if part.key in entries:
+                continue
+            tell = _telling(report, number, len(parts), part.key)
+            entry, lines = self._entry(part, tell, changed)
+            append_lines(folder / SAMPLES, lines)
+            entries[part.key] = entry
+            replace_file(folder / ENTRIES, (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
+        with own_random_state():
+            return {one.asked.name: self._together(one, entries) for one in self.loaded()}
+
+    def _entry(self, part: Part, report: Callable[[float], None], changed: bool) -> tuple[Entry, list[str]]:
+        version = str(part.task.VERSION)
+        unedited = self._unedited[part.key]
+        if isinstance(unedited, str):
+            return failed_entry(part.asked, unedited, UNEDITED, version), []
+        assert self._model is not None
+        try:
+            with own_random_state():
+                edited = measure(self._model, part.task, part.asked, report) if changed else unedited
+            entry = entry_of(Pair(edited, unedited), part.asked, version)
+        except StoreError:
+            raise
+        except Exception as error:
+            return failed_entry(part.asked, explain(error), EDITED, version), []
+        shown = {**entry, "metrics": edited.metrics, "unedited_metrics": unedited.metrics}
+        return shown, list(_lines(part, edited, unedited, entry["metric"]))
+
+    def _together(self, one: Loaded, entries: dict[str, Entry]) -> Entry:
+        if one.asked.name in one.failed:
+            return failed_entry(one.asked, one.failed[one.asked.name], LOADING)
+        parts = {part.name: entries[part.key] for part in self._parts() if part.loaded is one}
+        parts |= {name: failed_entry(one.asked, reason, LOADING) for name, reason in one.failed.items()}
+        if one.is_group:
+            return group_entry(one.asked, one.group, one.version, parts)
+        return {key: value for key, value in parts[one.asked.name].items() if not key.endswith("metrics")}
+
+    def _kept(self, folder: Path) -> dict[str, Entry]:
+        """Return the entries of an earlier attempt that are still what is asked for, and drop every other line."""
+        wanted = {part.key: part for part in self._parts()}
+        found = (read_json(folder / ENTRIES) or {}).items()
+        kept = {
+            key: entry
+            for key, entry in found
+            if key in wanted and entry["status"] == "done" and _same(entry, wanted[key])
+        }
+        lines = read_lines(folder / SAMPLES)
+        left = [line for line in lines if json.loads(line)["task"] in kept]
+        if len(left) < len(lines) or len(kept) < len(dict(found)):
+            replace_file(folder / SAMPLES, "".join(line + "\n" for line in left).encode())
+            replace_file(folder / ENTRIES, json.dumps(kept, ensure_ascii=False, indent=1).encode())
+        return kept
+
+
+def _same(entry: Entry, part: Part) -> bool:
+    return bool(entry["settings"] == part.asked.key and entry["version"] == str(part.task.VERSION))
+
+
+def _telling(report: Report, number: int, total: int, name: str) -> Callable[[float], None]:
+    def tell(share: float) -> None:
+        report((number + share) / total, f"{name} ({number + 1} of {total}): {share:.0%}")
+
+    tell(0.0)
+    return tell
+
+
+def _lines(part: Part, edited: Measured, unedited: Measured, metric: str) -> Iterator[str]:
+    """Yield a line for each document: its outcome by the metric that counts, here and on the unedited model."""
+    before = {sample.doc_id: sample.outcomes.get(metric) for sample in unedited.samples}
+    for sample in edited.samples:
+        row = {
+            "task": part.key,
+            "doc_id": sample.doc_id,
+            "doc_hash": sample.doc_hash,
+            "metric": metric,
+            "outcome": sample.outcomes.get(metric),
+            "unedited": before.get(sample.doc_id),
+            "outcomes": sample.outcomes,
+            "said": sample.said,
+        }
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _facts(part: Part) -> dict[str, Any]:
+    shots = part.task.get_config("num_fewshot")
+    return {"version": str(part.task.VERSION), "num_fewshot": shots, "data": part.loaded.data.get(part.name)}

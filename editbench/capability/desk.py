@@ -1,0 +1,79 @@
+"""Between the runner and the tasks: knows what a cell lacks, and imports lm-eval only where something is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editbench.capability.spec import CapabilitySpec
+from editbench.capability.tasks import Wanted, lacking, resolve
+
+if TYPE_CHECKING:
+    from editbench.cache import Cache
+    from editbench.capability.bench import Bench
+    from editbench.models.lm import LM
+    from editbench.plan import RunSpec
+
+Report = Callable[[float, str], None]
+
+
+class Desk:
+    """Answers for one process what capability its runs still need, and measures it.
+
+    Parameters
+    ----------
+    data: folder of local data for lm-eval's tasks, or None.
+    cache: for the unedited model's results and the names of tasks.
+    """
+
+    def __init__(self, data: str | None, cache: Cache) -> None:
+        self.data, self.cache = data, cache
+        self._wanted: tuple[CapabilitySpec, Wanted] | None = None
+        self._bench: tuple[CapabilitySpec, Bench] | None = None
+
+    def asks(self, run: RunSpec, scale: int) -> bool:
+        """Return whether capability is measured in this cell."""
+        return run.capability is not None and run.capability.at(scale)
+
+    def lacks(self, run: RunSpec, scale: int, cell: Mapping[str, Any]) -> bool:
+        """Return whether a finished cell (``cell.json``) has not got what the suite asks for.
+
+        A task that could not be had is looked for again. Raises :class:`~editbench.errors.UserError` for a name that
+        is not there.
+        """
+        if run.capability is None or not self.asks(run, scale) or cell["status"] != "done":
+            return False
+        found = cell.get("capability") or {}
+        if lacking(self._wanted_by(run.capability), found):
+            return True
+        missed = any(entry.get("at") == "loading" for entry in found.values())
+        return missed and self._bench_of(run.capability).found_since(found)
+
+    def baseline(self, run: RunSpec, scales: Sequence[int], lm: LM, report: Report) -> dict[str, Any] | None:
+        """Measure the unedited model if one of these cells needs it; return what goes into the manifest."""
+        if run.capability is None or not any(self.asks(run, scale) for scale in scales):
+            return None
+        bench = self._bench_of(run.capability)
+        bench.baseline(lm, report)
+        return bench.manifest()
+
+    def measure(
+        self, run: RunSpec, scale: int, folder: Path, report: Report, *, changed: bool
+    ) -> dict[str, dict[str, Any]]:
+        """Return an entry for each task of a cell; {} where none is asked for. :meth:`baseline` comes first."""
+        if run.capability is None or not self.asks(run, scale):
+            return {}
+        return self._bench_of(run.capability).measure(folder, report, changed=changed)
+
+    def _wanted_by(self, spec: CapabilitySpec) -> Sequence[Any]:
+        if self._wanted is None or self._wanted[0] != spec:
+            self._wanted = (spec, resolve(spec, self.cache))
+        return self._wanted[1].asked
+
+    def _bench_of(self, spec: CapabilitySpec) -> Bench:
+        from editbench.capability.bench import Bench
+
+        if self._bench is None or self._bench[0] != spec:
+            self._bench = (spec, Bench(spec, None if self.data is None else Path(self.data), self.cache))
+        return self._bench[1]

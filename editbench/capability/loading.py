@@ -1,0 +1,233 @@
+"""Tasks with their documents: what can be had, and for the rest the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._factory import TaskFactory
+from lm_eval.tasks._index import Entry, Kind
+
+from editbench.capability.index import Index
+from editbench.capability.local_data import LocalData, LocalDataset, described, load
+from editbench.capability.quiet import own_random_state, quiet
+from editbench.capability.tasks import Asked
+from editbench.errors import UserError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Keys of a task's configuration that decide outcomes beside the prompts.
+_SCORING = ("output_type", "metric_list", "filter_list", "repeats", "process_results", "generation_kwargs")
+
+
+@dataclass
+class Loaded:
+    """What was asked for, ready to be measured.
+
+    Attributes
+    ----------
+    asked: the task, group or tag, and the settings.
+    tasks: its tasks by name; one, unless it is a group or a tag.
+    group: lm-eval's group, which knows how its tasks are put together; None for a task or a tag.
+    failed: task, or what was asked for itself -> why it cannot be had.
+    data: task -> where its documents are from, for the manifest.
+    """
+
+    asked: Asked
+    tasks: dict[str, Any] = field(default_factory=dict)
+    group: Any = None
+    failed: dict[str, str] = field(default_factory=dict)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The version of the task or group; several joined for a tag."""
+        if self.group is not None:
+            return str(self.group.version)
+        return "/".join(sorted({str(task.VERSION) for task in self.tasks.values()})) or "N/A"
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is made of tasks of other names."""
+        return self.group is not None or list(self.tasks) != [self.asked.name]
+
+
+def load_tasks(asked: Asked, index: Index, data: LocalData | None) -> Loaded:
+    """Load a task, group or tag. What cannot be had is in ``failed``; nothing is raised for it."""
+    found = Loaded(asked)
+    manager = _Manager(index, asked, data, found)
+    try:
+        with quiet(), own_random_state():
+            built = manager.load([asked.name])
+    except Exception as error:
+        found.failed[asked.name] = explain(error)
+        return found
+    found.tasks = {name: task for name, task in built["tasks"].items() if not isinstance(task, _Missing)}
+    found.group = built.get("groups", {}).get(asked.name)
+    if not found.tasks and not found.failed:
+        found.failed[asked.name] = "it holds no task"
+    for name, task in found.tasks.items():
+        _set_shots(task, asked.num_fewshot)
+        found.data.setdefault(name, _hub_data(task))
+    return found
+
+
+def explain(error: BaseException) -> str:
+    """Return why a task failed, in one line."""
+    kind = type(error).__name__
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, UserError):
+        return said
+    return f"{kind}: {said}" if said else kind
+
+
+class _Missing(Task):  # type: ignore[misc]
+    """Stands in a group for a task whose documents cannot be had, so that the others are loaded all the same."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    task_name = property(lambda self: self._name)
+
+    def _none(self, *arguments: Any, **named: Any) -> Any:
+        raise NotImplementedError
+
+    has_training_docs = has_validation_docs = has_test_docs = doc_to_text = doc_to_target = _none
+    construct_requests = process_results = aggregation = higher_is_better = _none
+
+
+class _Manager(TaskManager):  # type: ignore[misc]
+    """lm-eval's own, with names from a remembered index and a factory that knows of local data."""
+
+    def __init__(self, index: Index, asked: Asked, data: LocalData | None, found: Loaded) -> None:
+        super().__init__(include_defaults=False)
+        self._factory = _Factory(asked, data, found)
+        for name, known in index.items():
+            members = set(known.members) if known.kind == Kind.TAG.name else set()
+            self.task_index[name] = Entry(name, Kind[known.kind], known.path, None, members)
+
+
+class _Factory(TaskFactory):  # type: ignore[misc]
+    def __init__(self, asked: Asked, data: LocalData | None, found: Loaded) -> None:
+        super().__init__()
+        self.asked, self.data, self.found = asked, data, found
+
+    def _build_task(self, entry: Entry, overrides: dict[str, Any] | None) -> Any:
+        try:
+            config = self._load_full_config(entry, overrides)
+            changes = self._beside(entry, config) or self._local(config)
+            return super()._build_task(entry, {**(overrides or {}), **changes})
+        except Exception as error:
+            where = f", nor is it in {self.data.folder}" if self.data and not isinstance(error, UserError) else ""
+            self.found.failed[entry.name] = explain(error) + where
+            return _Missing(entry.name)
+
+    def _beside(self, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Resolve data files that lie beside the task's YAML."""
+        given = dict(config.get("dataset_kwargs") or {})
+        if entry.yaml_path is None or not (given.get("data_files") or given.get("data_dir")):
+            return {}
+        folder = Path(entry.yaml_path).parent
+        paths: list[Path] = []
+        for key in ("data_files", "data_dir"):
+            if key in given:
+                given[key] = _resolved(given[key], folder, paths)
+        if not paths:
+            return {}
+        files = [path for path in paths if path.is_file()]
+        self.found.data[entry.name] = {
+            "from": "the task's folder",
+            "files": described(LocalDataset({"": files}), folder.resolve()),
+        }
+        return {"dataset_kwargs": given}
+
+    def _local(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the documents from the folder of local data, if it has them."""
+        dataset, name = str(config.get("dataset_path") or ""), config.get("dataset_name")
+        if self.data is None or not dataset or "class" in config:
+            return {}
+        splits = {key: config.get(key) for key in ("test_split", "validation_split", "training_split", "fewshot_split")}
+        examples = dict(config.get("fewshot_config") or {})
+        splits["fewshot_config"] = examples.get("split")
+        evaluated = splits["test_split"] or splits["validation_split"]
+        wanted = list(dict.fromkeys(split for split in splits.values() if split))
+        files = self.data.find(dataset, name, wanted, str(evaluated))
+        if files is None:
+            return {}
+        if evaluated not in files.splits:
+            raise UserError(f"{self.data.folder} holds no {evaluated} split of {dataset} {name or ''}".rstrip())
+        changes = self._without_missing(config, splits, files)
+        self.found.data[str(config["task"])] = {
+            "from": "--capability-data",
+            "dataset": [dataset, name],
+            "files": described(files, self.data.folder),
+        }
+        return {**changes, "custom_dataset": lambda **_: load(files, dataset, name)}
+
+    def _without_missing(
+        self, config: Mapping[str, Any], splits: Mapping[str, Any], files: LocalDataset
+    ) -> dict[str, Any]:
+        """Return the splits to forget: those that are not there, if no example of them is needed."""
+        missing = {key: None for key, split in splits.items() if split and split not in files.splits}
+        own = config.get("num_fewshot")
+        shots = own if own == 0 or self.asked.num_fewshot is None else self.asked.num_fewshot
+        from_split = splits["fewshot_config"] or splits["fewshot_split"] or splits["training_split"]
+        has_samples = "samples" in (config.get("fewshot_config") or {})
+        if shots and from_split in [splits[key] for key in missing] and not has_samples:
+            assert self.data is not None
+            raise UserError(f"{self.data.folder} holds no {from_split} split, which its {shots} examples are from")
+        if "fewshot_config" in missing:
+            examples = dict(config["fewshot_config"])
+            examples.pop("split")
+            missing["fewshot_config"] = examples or None  # type: ignore[assignment]
+        return dict(missing)
+
+
+def _resolved(given: Any, folder: Path, paths: list[Path]) -> Any:
+    """Return ``given`` with what lies in ``folder`` as whole paths, which are added to ``paths``."""
+    if isinstance(given, Mapping):
+        return {key: _resolved(value, folder, paths) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_resolved(value, folder, paths) for value in given]
+    path = (folder / str(given)).resolve()
+    if not path.exists():
+        return given
+    paths.append(path)
+    return str(path)
+
+
+def _set_shots(task: Any, asked: int | None) -> None:
+    """Set the number of examples by lm-eval's own rule: a task that fixes 0 keeps it, one that says nothing has 0."""
+    own = task.get_config("num_fewshot")
+    if own is None or (asked is not None and own != 0):
+        task.set_config(key="num_fewshot", value=asked or 0)
+
+
+def _hub_data(task: Any) -> dict[str, Any]:
+    """Return what is known of where a task's documents are from: the hub's id, and the commit if it left a trace."""
+    if task.get_config("custom_dataset") is not None:
+        return {"from": "the task itself"}
+    dataset = getattr(task, "dataset", None)
+    splits = list(dataset.values()) if isinstance(dataset, Mapping) else []
+    traces = [str(file.get("filename", "")) for split in splits for file in getattr(split, "cache_files", [])]
+    traces += [str(key) for split in splits for key in (getattr(split.info, "download_checksums", None) or {})]
+    commits = sorted({commit for trace in traces for commit in _COMMIT.findall(trace)})
+    path, name = getattr(task, "DATASET_PATH", None), getattr(task, "DATASET_NAME", None)
+    return {"from": "hub", "dataset": [path, name], "revision": commits[0] if len(commits) == 1 else commits or None}
+
+
+def scoring(task: Any) -> str:
+    """Return 16 hex digits of how a task's answers are scored."""
+    found = {key: task.get_config(key) for key in _SCORING}
+    text = json.dumps(found, sort_keys=True, default=_name_of)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _name_of(value: Any) -> str:
+    return str(getattr(value, "__qualname__", None) or type(value).__name__)
