@@ -63,7 +63,7 @@ def drawn_edges(scale: int) -> list[int]:
     At 1,000 edits that bin holds the one edit of age 999: nothing for a curve to end on.
     """
     edges = age_edges(scale)
-    sliver = len(edges) > 2 and math.log10((scale + 1) / (edges[-2] + 1)) < 0.25 / BINS_PER_DECADE
+    sliver = len(edges) > 2 and math.log10((scale + 1) / (edges[-2] + 1)) < 0.1 / BINS_PER_DECADE
     return [*edges[:-2], scale] if sliver else edges
 
 
