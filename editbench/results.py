@@ -194,6 +194,34 @@ def stored_leaderboard(
 
     for name in metrics or ():
         check_metric_name(name)
+    stored = _stored(suite, root, dtype)
+    shown = tuple(metrics or stored.metrics)
+    return build(stored.runs, About(stored.name, stored.title, shown), stored.plan, over)
+
+
+def stored_ages(suite: str, root: Path | Sequence[Path], metric: str, dtype: DType = "float32") -> pd.DataFrame:
+    """Return success by edit age, :func:`editbench.analysis.ageing.age_rows`, of the leaderboard's runs.
+
+    Parameters are those of :func:`stored_leaderboard`; ``metric`` has a value per request. Raises :class:`UserError`.
+    """
+    from editbench.analysis.ageing import age_rows
+
+    stored = _stored(suite, root, dtype)
+    return age_rows(stored.runs, metric, stored.plan)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A suite's runs on disk, with what its file says of them; "" and None where that is gone."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    runs: list[RunResult]
+    plan: Plan | None
+
+
+def _stored(suite: str, root: Path | Sequence[Path], dtype: DType) -> _Stored:
     roots = [root] if isinstance(root, Path) else list(root)
     try:
         loaded = load_suite(suite)
@@ -201,14 +229,12 @@ def stored_leaderboard(
         runs = _scan(roots, suite)
         if not runs:
             raise
-        shown = tuple(metrics or Suite.model_fields["metrics"].default)
-        return build(runs, About(suite, "", shown), over=over)
+        return _Stored(suite, "", tuple(Suite.model_fields["metrics"].default), runs, None)
     runs = _scan(roots, loaded.name)
     if not runs:
         places = ", ".join(map(str, roots))
         raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
-    about = About(loaded.name, loaded.title, tuple(metrics or loaded.metrics))
-    return build(runs, about, _as_of(loaded, runs, dtype), over)
+    return _Stored(loaded.name, loaded.title, tuple(loaded.metrics), runs, _as_of(loaded, runs, dtype))
 
 
 def _scan(roots: Sequence[Path], suite: str | None = None) -> list[RunResult]:

@@ -17,6 +17,7 @@ from editbench.cli.options import (
     echo_rich,
     json_option,
     results_option,
+    sorted_targets,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def command(targets: tuple[str, ...], results: Path, **given: Any) -> None:
     from editbench.results import stored_suites
 
     form = _form(given)
-    suites, roots = _sorted(targets, results)
+    suites, roots = sorted_targets(targets, results)
     boards = [_board(suite, roots, given) for suite in suites or stored_suites(roots)]
     if len(boards) == 1 and len(suites) == 1:
         _show(boards, form)
@@ -64,16 +65,6 @@ def _form(given: dict[str, Any]) -> str:
         names = " and ".join("--" + form.removeprefix("as_") for form in chosen)
         raise UserError(f"{names} were given together.", "Expected one form.")
     return chosen[0] if chosen else ""
-
-
-def _sorted(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
-    """Tell suites from results folders; a registered suite's name wins."""
-    from editbench import registry
-
-    names = set(registry.names(registry.SUITES)) if targets else set()
-    folders = [target for target in targets if target not in names and Path(target).is_dir()]
-    suites = [target for target in targets if target not in folders]
-    return list(dict.fromkeys(suites)), [Path(folder) for folder in dict.fromkeys(folders)] or [results]
 
 
 def _board(suite: str, roots: Sequence[Path], given: dict[str, Any]) -> Leaderboard:

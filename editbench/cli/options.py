@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,6 +88,16 @@ def dtype_option(command: Command) -> Command:
         envvar="EDITBENCH_DTYPE",
         help="Numbers the weights are held in.",
     )(command)
+
+
+def sorted_targets(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
+    """Tell suites from results folders, ``results`` if none is named; a registered suite's name wins."""
+    from editbench import registry
+
+    names = set(registry.names(registry.SUITES)) if targets else set()
+    folders = [target for target in targets if target not in names and Path(target).is_dir()]
+    suites = [target for target in targets if target not in folders]
+    return list(dict.fromkeys(suites)), [Path(folder) for folder in dict.fromkeys(folders)] or [results]
 
 
 def echo_json(value: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.errors import UserError
+from editbench.report.figures.style import BLUE, GREEN, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,9 +19,9 @@ SUFFIXES = (".svg", ".pdf", ".png")
 _PLACES = {"subject": "at the subject's last token", "last": "at the prompt's last token"}
 # Okabe and Ito's colours, and line styles that tell the curves apart without any.
 _STYLES: dict[str, tuple[str, str, Any]] = {
-    "block": ("block", "#0072B2", "-"),
-    "mlp": ("MLP", "#D55E00", (0, (5, 1.5))),
-    "attention": ("attention", "#009E73", (0, (1, 1))),
+    "block": ("block", BLUE, "-"),
+    "mlp": ("MLP", VERMILION, (0, (5, 1.5))),
+    "attention": ("attention", GREEN, (0, (1, 1))),
 }
 _SIZE = (7.0, 3.0)  # inches
 
