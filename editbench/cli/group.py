@@ -11,7 +11,19 @@ import click
 
 from editbench.errors import UserError
 
-COMMANDS = ("run", "score", "leaderboard", "compare", "results", "list", "show", "check", "locate", "completion")
+COMMANDS = (
+    "run",
+    "score",
+    "export",
+    "leaderboard",
+    "compare",
+    "results",
+    "list",
+    "show",
+    "check",
+    "locate",
+    "completion",
+)
 
 
 class Shown(click.ClickException):
