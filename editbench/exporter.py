@@ -149,6 +149,8 @@ def write_model(folder: Path, lm: LM, about: dict[str, Any]) -> None:
         lm.model.save_pretrained(folder)
         lm.text.tokenizer.save_pretrained(folder)
         (folder / ABOUT).write_bytes(pretty_json(about))
+        for file in folder.iterdir():
+            file.chmod(0o644)  # transformers makes the weights readable to their owner alone
 
 
 _README = """\

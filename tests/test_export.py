@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,7 @@ def test_transformers_loads_what_was_in_memory(
     assert moved == set(kept["changed"]) and moved
     assert GenerationConfig.from_pretrained(tmp_path / "edited").eos_token_id == 2
     assert json.loads((tmp_path / "edited" / "editbench.json").read_text())["scale"] == 5
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "edited").iterdir()} == {0o644}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -188,6 +190,21 @@ def test_a_delta_makes_of_the_unedited_model_the_exported_one_bit_for_bit(
     about = read_about(tmp_path / "change" / DELTA)
     assert (about["method"]["label"], about["scale"], about["seed"]) == ("locft-bf", 5, 0)
     assert about["method"]["hparams"]["batch_size"] == 100
+
+
+def test_the_command_that_measures_an_exported_model_gives_the_records_of_its_run(
+    place: Path, export: Invoke, invoke: Invoke, tmp_path: Path
+) -> None:
+    arguments = ("--seed", 3, "--dtype", "bfloat16")
+    given = ("--suite", place / "batch.yaml", "--methods", "locft-bf", "--seeds", 3, "--dtype", "bfloat16", "-q")
+    assert invoke("run", *given).exit_code == 0
+    shown = export(tmp_path / "edited", *arguments).stdout
+    command = shlex.split(shown.split("Measure it: editbench ")[1])
+    scored = invoke(*command, "-q")
+    assert scored.exit_code == 0, scored.output
+    [ours] = (tmp_path / "results").glob("runs/batch/*/locft-bf/*/cells/5/records.jsonl")
+    [theirs] = (tmp_path / "results").glob("runs/batch/*/edited/*/cells/5/records.jsonl")
+    assert theirs.read_bytes() == ours.read_bytes()
 
 
 def test_the_readme_of_a_delta_holds_the_lines_that_apply_it(place: Path, export: Invoke, tmp_path: Path) -> None:

@@ -51,9 +51,21 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
         echo_json({"folder": str(wanted.to), **about})
         return
     click.echo(f"{'Delta' if wanted.delta else 'Model'}: {wanted.to}")
-    if not wanted.delta:
-        model = about["model"]["name"]
-        score = ["editbench", "score", "--model", str(wanted.to), "--unedited", model, "--suite", suite]
-        click.echo(f"Measure it: {shlex.join([*score, '--scale', str(wanted.scale), '--label', wanted.to.name])}")
-    else:
+    if wanted.delta:
         click.echo(f"How to apply it: {wanted.to / 'README.md'}")
+    else:
+        click.echo(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given['data']))}")
+
+
+def _score(suite: str, about: dict[str, Any], to: Path, results: Path, data: str | None) -> list[str]:
+    """Return the command that measures the exported model as its run was measured."""
+    model = about["model"]
+    command = ["editbench", "score", "--model", str(to), "--unedited", model["name"], "--suite", suite]
+    command += ["--scale", str(about["scale"]), "--label", to.name]
+    usual = {
+        "--seed": (str(about["seed"]), "0"),
+        "--dtype": (model["dtype"], "float32"),
+        "--data": (data or "", ""),
+        "--results": (str(results), "results"),
+    }
+    return command + [part for name, (value, default) in usual.items() if value != default for part in (name, value)]
