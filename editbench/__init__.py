@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from editbench.results import Results
     from editbench.suite import Suite
 
-__all__ = ["EditbenchError", "UserError", "run"]
+__all__ = ["EditbenchError", "UserError", "apply_delta", "run"]
 
 
 def run(
@@ -42,3 +42,10 @@ def run(
         device=device,
         dtype=dtype,
     )
+
+
+def apply_delta(model: Any, path: str | Path) -> None:
+    """Write an exported delta into the model it was made for; see :func:`editbench.delta.apply_delta`."""
+    from editbench.delta import apply_delta as apply
+
+    apply(model, path)

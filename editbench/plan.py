@@ -38,6 +38,7 @@ class RunOptions:
     token_budget: most tokens in one batch when probing, padding included; None: as many as suit the device.
     command: the command line or call that asked for it, for the manifest.
     capability_data: folder of local data for lm-eval's tasks; None: the hub.
+    keep_edits: whether each cell keeps what its edits change in the weights, as a file beside its records.
     """
 
     device: str = "auto"
@@ -47,6 +48,7 @@ class RunOptions:
     token_budget: int | None = None
     command: str = ""
     capability_data: str | None = None
+    keep_edits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class Results:
         from editbench.analysis.aggregate import load_records
 
         frames = [
-            _labelled(run, load_records(cell.records, cell.scale), cell.scale)
+            _labelled(run, load_records(cell.records, cell.scale, where=cell.where), cell.scale)
             for run in self.runs()
             for cell in run.cells
         ]
@@ -239,6 +239,24 @@ def _stored(suite: str, root: Path | Sequence[Path], dtype: DType) -> _Stored:
 
 def _scan(roots: Sequence[Path], suite: str | None = None) -> list[RunResult]:
     return [run for root in roots for run in Store(root).scan(suite)]
+
+
+def shown_runs(suite: str, root: Path, dtype: DType = "float32") -> tuple[list[RunResult], list[str]]:
+    """Return the runs that a suite's leaderboard is made from, and notes about those left out.
+
+    Raises :class:`UserError` for a name that is neither a suite's nor that of results.
+    """
+    from editbench.analysis.selection import choose_runs
+
+    try:
+        loaded = load_suite(suite)
+    except UnknownName:
+        runs = _scan([root], suite)
+        if not runs:
+            raise
+        return choose_runs(runs, None)
+    runs = _scan([root], loaded.name)
+    return choose_runs(runs, _as_of(loaded, runs, dtype) if runs else None)
 
 
 def stored_suites(roots: Sequence[Path]) -> list[str]:

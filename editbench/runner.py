@@ -19,6 +19,7 @@ import torch
 from editbench.cache import Cache
 from editbench.capability.desk import Desk
 from editbench.datasets import ordered
+from editbench.delta import DELTA, described, write_delta
 from editbench.drift import drift
 from editbench.errors import BadModel, Diverged, StoreError, UserError
 from editbench.fluency import spread
@@ -104,6 +105,8 @@ class Runner:
     progress: what is told how far it is.
     cache: for what is computed once per model.
     """
+
+    edit_share = EDIT_SHARE
 
     def __init__(self, dataset: Dataset, store: Store, options: RunOptions, progress: Progress, cache: Cache) -> None:
         self.dataset, self.store, self.options = dataset, store, options
@@ -296,7 +299,8 @@ class Runner:
         self.progress.stage(f"editing {scale:,}")
 
         def report(share: float, note: str) -> None:
-            self.progress.update(EDIT_SHARE * (start + share * (stop - start)) / scale, f"editing {scale:,}: {note}")
+            done = (start + share * (stop - start)) / scale
+            self.progress.update(self.edit_share * done, f"editing {scale:,}: {note}")
 
         stream.method.progress = report
         stream.method.savepoint = Savepoint(savepoint, f"requests {start} to {stop}")
@@ -314,6 +318,9 @@ class Runner:
                 drifted = self._drift(job, stream, exam, scale)
             with timed(job.lm.device) as trying:
                 entries = self._try(job, scale, changed=stream.changed)
+            if self.options.keep_edits and stream.adds_nothing_to_run:
+                path = self.store.cell_folder(run, scale) / DELTA
+                write_delta(path, job.lm, stream.originals, described(run, scale, job.lm, job.settings))
             counts = {"requests": scale, "probed": len(exam.positions), "records": exam.n_records, "errors": errors}
             spent = {"evaluate_s": watch.seconds, "drift_s": drifting.seconds}
             outcome = CellOutcome(

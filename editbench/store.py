@@ -2,7 +2,8 @@
 
 ``<results>/runs/<suite>/<model>/<label>/seed-<seed>-<run id>/`` holds one run: ``manifest.json``, and for each scale
 ``cells/<scale>/records.jsonl`` and ``cells/<scale>/cell.json``. ``cell.json`` is written last: where it is, the cell
-is finished. Nothing here imports torch.
+is finished. Published results are the same tree, with ``<suite>/records.parquet`` in the place of every
+``records.jsonl``. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ except ImportError:  # no such locks on Windows: there, one process per results 
 if TYPE_CHECKING:
     from editbench.plan import RunSpec
     from editbench.records import Record
+
+
+# In a folder of published results, beside a suite's models: the records of all its cells.
+SHARED_RECORDS = "records.parquet"
 
 
 class Status(StrEnum):
@@ -197,11 +202,20 @@ class CellOutcome:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """A finished cell on disk: its scale, its ``cell.json`` and the path of its records."""
+    """A finished cell on disk.
+
+    Attributes
+    ----------
+    scale, data: its number of edits, and its ``cell.json``.
+    records: the file of its records.
+    where: the values of the columns model, method, seed and scale that its rows have, where a published suite's cells
+        share that file; else empty.
+    """
 
     scale: int
     data: Mapping[str, Any]
     records: Path
+    where: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:
@@ -244,7 +258,7 @@ class Store:
 
     def write_manifest(self, run: RunSpec, manifest: Mapping[str, Any]) -> None:
         """Write what ran, on what and from which source. Raises :class:`StoreError`."""
-        replace_file(self.run_folder(run) / "manifest.json", _pretty(manifest))
+        replace_file(self.run_folder(run) / "manifest.json", pretty_json(manifest))
 
     def manifest(self, run: RunSpec) -> dict[str, Any] | None:
         """Return the run's manifest, or None if it never started."""
@@ -275,7 +289,7 @@ class Store:
     def finish_cell(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
         """Write ``cell.json``; from here on the cell is finished."""
         data = {"id": run.cell_id(scale), "scale": scale, **asdict(outcome)}
-        replace_file(self.cell_folder(run, scale) / "cell.json", _pretty(data))
+        replace_file(self.cell_folder(run, scale) / "cell.json", pretty_json(data))
 
     @contextmanager
     def lock(self, run: RunSpec, wait: bool = True) -> Iterator[bool]:
@@ -303,7 +317,8 @@ class Store:
 
 def read_run(folder: Path) -> RunResult:
     """Return the run in a folder with a ``manifest.json``. Raises :class:`StoreError`."""
-    return RunResult(folder, read_json(folder / "manifest.json") or {}, _cells(folder))
+    manifest = read_json(folder / "manifest.json") or {}
+    return RunResult(folder, manifest, _cells(folder, manifest))
 
 
 def _flock(descriptor: int, wait: bool) -> bool:
@@ -316,13 +331,27 @@ def _flock(descriptor: int, wait: bool) -> bool:
     return True
 
 
-def _pretty(value: Mapping[str, Any]) -> bytes:
+def pretty_json(value: Mapping[str, Any]) -> bytes:
+    """Return an object as JSON that people can read and git can compare: sorted keys, one line each."""
     return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _cells(folder: Path) -> tuple[CellResult, ...]:
+def _cells(folder: Path, manifest: Mapping[str, Any]) -> tuple[CellResult, ...]:
+    shared = _shared_records(folder)
     found = []
     for path in folder.glob("cells/*/cell.json"):
         data = read_json(path) or {}
-        found.append(CellResult(int(data["scale"]), data, path.with_name("records.jsonl")))
+        scale, own = int(data["scale"]), path.with_name("records.jsonl")
+        if shared is None or own.exists():
+            found.append(CellResult(scale, data, own))
+        else:
+            labels = {"model": manifest["model"]["name"], "method": manifest["label"], "seed": int(manifest["seed"])}
+            found.append(CellResult(scale, data, shared, {**labels, "scale": scale}))
     return tuple(sorted(found, key=lambda cell: cell.scale))
+
+
+def _shared_records(run: Path) -> Path | None:
+    """Return the one file with the records of a published suite's runs, or None if the suite is not published."""
+    above = run.absolute().parents
+    path = above[2] / SHARED_RECORDS if len(above) > 2 else None
+    return path if path is not None and path.is_file() else None

@@ -132,6 +132,11 @@ class Stream:
             self._delta_bytes[name] = delta.numel() * delta.element_size()
 
     @property
+    def originals(self) -> dict[str, Tensor]:
+        """What the weights changed so far were before, by full name."""
+        return dict(self._originals)
+
+    @property
     def changed(self) -> bool:
         """Whether any edit has changed the model."""
         return bool(self._originals or self._others)

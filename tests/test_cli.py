@@ -328,6 +328,7 @@ def test_help_is_there_for_every_command(invoke: Invoke, arguments: list[str]) -
         (["show", "quickstart"], {"torch", "transformers", "pandas", "scipy"}),
         (["show", "locft-bf"], {"torch", "transformers", "pandas", "scipy"}),
         (["leaderboard", "quickstart"], {"torch", "transformers"}),
+        (["results", "list"], {"torch", "transformers"}),
     ],
 )
 def test_quick_commands_load_nothing_heavy(tmp_path: Path, arguments: list[str], absent: set[str]) -> None:

@@ -29,11 +29,8 @@ from editbench.store import CellResult, Status
 if TYPE_CHECKING:
     from editbench.store import RunResult
 
-_TEXT = ("request", "kind", "prompt", "target_new", "target_true", "answer", "generated", "stop", "unedited", "error")
-_WHOLE = ("position", "index", "hits", "tokens")
-_REAL = ("nll_new", "nll_true")
 # What metrics read; the rest is there to be looked at by people and is not parsed for a table.
-_MEASURED = ("request", "kind", "answer", "generated", "unedited", "position", "hits", "tokens", *_REAL)
+_MEASURED = ("request", "kind", "answer", "generated", "unedited", "position", "hits", "tokens", "nll_new", "nll_true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +47,21 @@ class Value:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-def load_records(path: Path, scale: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def load_records(
+    path: Path, scale: int, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """Return a cell's records with typed columns, and ``age``: the number of edits made after each request's.
 
-    ``columns``: only these, with ``position`` among them; None: all. Raises :class:`StoreError` for a file that is
-    damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.json as pj
+    Parameters
+    ----------
+    path, where: the cell's ``records`` and ``where``.
+    columns: only these, with ``position`` among them; None: all.
 
-    types = {
-        **dict.fromkeys(_TEXT, pa.string()),
-        **dict.fromkeys(_WHOLE, pa.int64()),
-        **dict.fromkeys(_REAL, pa.float64()),
-    }
-    schema = pa.schema([(name, kind) for name, kind in types.items() if columns is None or name in columns])
-    if not path.is_file() or path.stat().st_size == 0:
-        table = schema.empty_table()
-    else:
-        parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-        try:
-            table = pj.read_json(path, pj.ReadOptions(block_size=1 << 24), parse)
-        except pa.ArrowInvalid as error:
-            raise StoreError(
-                f"Cannot read {path}: {error}.", hint="Delete that cell's folder and run it again."
-            ) from error
-    frame: pd.DataFrame = table.to_pandas()
+    Raises :class:`StoreError` for a file that is damaged.
+    """
+    from editbench.analysis.records import record_table
+
+    frame: pd.DataFrame = record_table(path, where, columns).to_pandas()
     return frame.assign(age=scale - 1 - frame["position"])
 
 
@@ -101,7 +87,7 @@ class CellFrame:
         Raises :class:`StoreError` where the file is damaged, or holds fewer records than ``cell.json`` says.
         """
         if self._frame is None:
-            self._frame = load_records(self.cell.records, self.cell.scale, _MEASURED)
+            self._frame = load_records(self.cell.records, self.cell.scale, _MEASURED, self.cell.where)
             written = int(self.cell.data.get("counts", {}).get("records", 0))
             if len(self._frame) < written:
                 raise StoreError(

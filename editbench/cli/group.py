@@ -11,7 +11,20 @@ import click
 
 from editbench.errors import UserError
 
-COMMANDS = ("run", "score", "leaderboard", "compare", "plot", "list", "show", "check", "locate", "completion")
+COMMANDS = (
+    "run",
+    "score",
+    "export",
+    "leaderboard",
+    "compare",
+    "plot",
+    "results",
+    "list",
+    "show",
+    "check",
+    "locate",
+    "completion",
+)
 
 
 class Shown(click.ClickException):

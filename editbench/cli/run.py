@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     envvar="EDITBENCH_CAPABILITY_DATA",
     help="Folder of local copies of lm-eval's datasets.",
 )
+@click.option("--keep-edits", is_flag=True, help="Keep what each cell changes in the weights, for editbench export.")
 @click.option("--dry-run", is_flag=True, help="Show runs and cells with estimated time and memory; run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
@@ -86,7 +87,7 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
 def _options(given: dict[str, Any]) -> RunOptions:
     from editbench.plan import RunOptions
 
-    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget", "capability_data")
+    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget", "capability_data", "keep_edits")
     command_line = shlex.join(["editbench", *sys.argv[1:]])
     return RunOptions(**{name: given[name] for name in names}, command=command_line)
 

@@ -53,6 +53,7 @@ class LM:
     source: folder, file or hub id it was loaded from, and the revision if it has one.
     weights_hash: sha256 over the names, dtypes and bytes of its weights and its tokeniser, before any edit.
     context: set by an in-context edit only: the text to put in front of a prompt. It is called with the bare prompt.
+    model_hash: the same as ``weights_hash`` without the tokeniser.
     """
 
     model: Any
@@ -63,6 +64,7 @@ class LM:
     source: str = ""
     weights_hash: str = ""
     context: Callable[[str], str] | None = None
+    model_hash: str = ""
 
     @property
     def device(self) -> torch.device:

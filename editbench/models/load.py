@@ -94,7 +94,8 @@ def _assemble(name: str, source: str, model: Any, tokenizer: Any, target_eos: bo
     listed = getattr(model.generation_config, "eos_token_id", None)
     more = tuple(listed) if isinstance(listed, list | tuple) else (() if listed is None else (int(listed),))
     text = TextRules(tokenizer, target_eos, more)
-    return LM(model, text, layout, shape, name, source, weights_hash(model, tokenizer))
+    whole, bare = hashes(model, tokenizer)
+    return LM(model, text, layout, shape, name, source, whole, model_hash=bare)
 
 
 def _device(device: str) -> torch.device:
@@ -250,6 +251,26 @@ def weights_hash(model: Any, tokenizer: Any) -> str:
 
     Tied weights are read once. Weights that accelerate has put on disk count by name and shape only.
     """
+    return hashes(model, tokenizer)[0]
+
+
+def model_hash(model: Any) -> str:
+    """Return the same over the weights alone, for who has no tokeniser at hand."""
+    return _sha256(_weights_content(model))
+
+
+def hashes(model: Any, tokenizer: Any) -> tuple[str, str]:
+    """Return :func:`weights_hash` and :func:`model_hash`; the weights are read once."""
+    content = _weights_content(model)
+    return _sha256([*content, _tokenizer_content(tokenizer)]), _sha256(content)
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _weights_content(model: Any) -> list[Any]:
+    """Return what the names, dtypes and shapes of all weights are, and the digests of those that are not tied."""
     state = dict(sorted(model.state_dict().items()))
     first: dict[tuple[Any, ...], str] = {}
     parts = []
@@ -259,9 +280,7 @@ def weights_hash(model: Any, tokenizer: Any) -> str:
         parts.append((name, str(tensor.dtype), list(tensor.shape), tied if tied != name else ""))
     own = [name for name, *_, tied in parts if not tied and not state[name].is_meta]
     with ThreadPoolExecutor(4) as pool:
-        digests = list(pool.map(lambda name: _digest(state[name]), own))
-    content = [parts, digests, _tokenizer_content(tokenizer)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return [parts, list(pool.map(lambda name: _digest(state[name]), own))]
 
 
 def _digest(tensor: torch.Tensor) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
-from editbench.models.load import weights_hash
+from editbench.models.load import hashes
 from editbench.models.tokens import TextRules
 from editbench.requests import LOCALITY, NEIGHBOUR, REPHRASE, Probe, Request
 
@@ -129,7 +129,8 @@ def tiny_lm(
     text = TextRules(tokenizer, target_eos)
     layout = find_layout(model)
     shape = shape_of(model, layout)
-    return LM(model, text, layout, shape, f"tiny-{kind}", "in memory", weights_hash(model, tokenizer))
+    whole, bare = hashes(model, tokenizer)
+    return LM(model, text, layout, shape, f"tiny-{kind}", "in memory", whole, model_hash=bare)
 
 
 def _spread(model: Any) -> None:

@@ -1,0 +1,71 @@
+"""``editbench export``: the edited model, or only what the edits changed, as files."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from editbench.cli.options import CommaList, RegisteredName, dtype_option, echo_json, json_option, results_option
+
+
+@click.command("export")
+@click.option("--suite", required=True, type=RegisteredName("suite"), help="A suite's name, or a YAML file.")
+@click.option("--method", required=True, type=RegisteredName("method"), help="Label in the suite, or any method.")
+@click.option("--scale", required=True, type=click.IntRange(min=1), help="How many edits are in the model.")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--model", help="One of the suite's models, or another; default: the suite's only one.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the requests' order; default: the suite's first.")
+@click.option("--delta", is_flag=True, help="Only what changed, as delta.safetensors, for editbench.apply_delta.")
+@click.option("--scales", type=CommaList(int), help="The run's scales, if it had others than the suite's.")
+@click.option("--data", help="Read the requests from this file: for suites whose dataset cannot be shipped.")
+@click.option("--revision", help="Branch, tag or commit of a hub model that the suite does not pin.")
+@results_option
+@click.option("--device", default="auto", show_default=True, envvar="EDITBENCH_DEVICE", help="cpu, cuda, cuda:1, auto.")
+@dtype_option
+@click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate).")
+@click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Write the model that a run of a suite edits, in a form that transformers loads.
+
+    An edit that was kept (editbench run --keep-edits) is read from the results, any other is made again, with the same
+    bits; the same command after an interruption goes on.
+    """
+    from editbench.export import Wanted, carry_out, prepare, weights
+    from editbench.plan import RunOptions
+    from editbench.progress import progress_for
+    from editbench.suite import load_suite
+
+    chosen = load_suite(suite).with_options(data=given["data"], revision=given["revision"])
+    names = ("device", "dtype", "device_map", "trust_remote_code")
+    options = RunOptions(**{name: given[name] for name in names}, command=shlex.join(["editbench", *sys.argv[1:]]))
+    wanted = Wanted(**{name: given[name] for name in ("method", "scale", "to", "model", "seed", "scales", "delta")})
+    prepared = prepare(chosen, wanted, options)
+    about = carry_out(prepared, wanted, results, options, progress_for(weights(prepared), quiet))
+    if as_json:
+        echo_json({"folder": str(wanted.to), **about})
+        return
+    click.echo(f"{'Delta' if wanted.delta else 'Model'}: {wanted.to}")
+    if wanted.delta:
+        click.echo(f"How to apply it: {wanted.to / 'README.md'}")
+    else:
+        click.echo(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given['data']))}")
+
+
+def _score(suite: str, about: dict[str, Any], to: Path, results: Path, data: str | None) -> list[str]:
+    """Return the command that measures the exported model as its run was measured."""
+    model = about["model"]
+    command = ["editbench", "score", "--model", str(to), "--unedited", model["name"], "--suite", suite]
+    command += ["--scale", str(about["scale"]), "--label", to.name]
+    usual = {
+        "--seed": (str(about["seed"]), "0"),
+        "--dtype": (model["dtype"], "float32"),
+        "--data": (data or "", ""),
+        "--results": (str(results), "results"),
+    }
+    return command + [part for name, (value, default) in usual.items() if value != default for part in (name, value)]

@@ -1,0 +1,104 @@
+"""``editbench results``: what may be published, publishing it, and the README made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from editbench.cli.options import CommaList, RegisteredName, dtype_option, echo_json, json_option, results_option
+from editbench.errors import UserError
+
+_PUBLISHED = Path("results/published")
+
+
+@click.group("results")
+def command() -> None:
+    """Publish finished runs, and make the README's leaderboard from what is published."""
+
+
+@command.command("list")
+@click.argument("suite", required=False, type=RegisteredName("suite"))
+@results_option
+@json_option
+def list_runs(suite: str | None, results: Path, as_json: bool) -> None:
+    """List the runs in a results folder, of one SUITE or all, and whether they can be published."""
+    from editbench.publishable import named, problems
+    from editbench.results import suite_name
+    from editbench.store import Store
+
+    found = []
+    for run in Store(results).scan(suite_name(suite) if suite else None):
+        name = run.manifest["suite"]
+        wrong = [problem.what for problem in problems(run, name, results)]
+        scales = [cell.scale for cell in run.cells]
+        found.append({"suite": name, "run": named(run), "scales": scales, "problems": wrong, "folder": str(run.folder)})
+    if as_json:
+        echo_json({"runs": found})
+        return
+    if not found:
+        raise UserError(f"There are no results in {results}.", hint=f"editbench run --suite {suite or 'quickstart'}")
+    for row in found:
+        said = f"no: {'; '.join(row['problems'])}" if row["problems"] else "can be published"
+        click.echo(
+            f"{row['suite']}: {row['run']}, at {', '.join(f'{s:,}' for s in row['scales']) or 'no scale'}: {said}"
+        )
+
+
+@command.command("publish")
+@click.argument("suite", type=RegisteredName("suite"))
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True, help="Where they go.")
+@click.option("--methods", type=CommaList(), help="Only these labels.")
+@dtype_option
+@json_option
+def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtype: Any, as_json: bool) -> None:
+    """Publish the runs that the leaderboard of SUITE shows.
+
+    Only finished runs of committed sources on pinned models are taken; a newer run takes the place of an older one of
+    the same model, label and seed. The same command again changes nothing.
+    """
+    from editbench.published import publish as publish_suite
+
+    done = publish_suite(suite, results, to, methods, dtype)
+    shown = {
+        "added": done.added,
+        "replaced": done.replaced,
+        "completed": done.completed,
+        "unchanged": done.unchanged,
+        "kept": done.kept,
+    }
+    if as_json:
+        echo_json({"suite": done.suite, "folder": str(done.folder), **shown, "notes": done.notes})
+        return
+    words = {"kept": "not published, older than what is there", "replaced": "replaced an older run"}
+    for what, runs in shown.items():
+        for run in runs:
+            click.echo(f"{words.get(what, what)}: {run}")
+    for note in done.notes:
+        click.echo(note)
+    click.echo(f"See it: editbench leaderboard {done.suite} --results {to}")
+    click.echo("Then:   editbench results readme")
+
+
+@command.command("readme")
+@click.option("--from", "published", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True)
+@click.option("--readme", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("README.md"))
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the README is not up to date.")
+def readme(published: Path, readme: Path, check: bool) -> None:
+    """Make the README's part about published results anew."""
+    from editbench.published import published_boards
+    from editbench.report.readme import filled
+    from editbench.store import replace_file
+
+    text = readme.read_text(encoding="utf-8")
+    wanted = filled(text, published_boards(published))
+    if wanted == text:
+        click.echo(f"{readme} is up to date.")
+    elif check:
+        click.echo(f"{readme} is not up to date. Type: editbench results readme", err=True)
+        raise click.exceptions.Exit(1)
+    else:
+        replace_file(readme, wanted.encode())
+        click.echo(f"{readme} shows what is in {published}.")
