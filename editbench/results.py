@@ -15,7 +15,7 @@ from editbench.suite import Suite, load_suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from editbench.analysis.leaderboard import Leaderboard
+    from editbench.analysis.leaderboard import About, Leaderboard
     from editbench.datasets import Dataset
     from editbench.progress import Progress
 
@@ -189,26 +189,53 @@ def stored_leaderboard(
 
     Raises :class:`UserError`.
     """
-    from editbench.analysis.leaderboard import About, build
+    from editbench.analysis.leaderboard import build
+
+    stored = stored_runs(suite, [root] if isinstance(root, Path) else root, metrics, dtype)
+    return build(stored.runs, stored.about, stored.plan, over)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies in results folders of one suite, with what a leaderboard of it needs.
+
+    Attributes
+    ----------
+    runs: every run there is of it.
+    about: its name, title and metrics.
+    plan: the suite as it would run now, bound to the data of its newest run; None where it cannot be planned.
+    """
+
+    runs: list[RunResult]
+    about: About
+    plan: Plan | None
+
+
+def stored_runs(
+    suite: str, roots: Sequence[Path], metrics: Sequence[str] | None = None, dtype: DType = "float32"
+) -> Stored:
+    """Return a suite's runs in results folders; the parameters are :func:`stored_leaderboard`'s.
+
+    Raises :class:`UserError` where there are none, and for a metric that nobody knows.
+    """
+    from editbench.analysis.leaderboard import About
     from editbench.metrics import check_metric_name
 
     for name in metrics or ():
         check_metric_name(name)
-    roots = [root] if isinstance(root, Path) else list(root)
     try:
         loaded = load_suite(suite)
     except UnknownName:
         runs = _scan(roots, suite)
         if not runs:
             raise
-        shown = tuple(metrics or Suite.model_fields["metrics"].default)
-        return build(runs, About(suite, "", shown), over=over)
+        return Stored(runs, About(suite, "", tuple(metrics or Suite.model_fields["metrics"].default)), None)
     runs = _scan(roots, loaded.name)
     if not runs:
         places = ", ".join(map(str, roots))
         raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
     about = About(loaded.name, loaded.title, tuple(metrics or loaded.metrics))
-    return build(runs, about, _as_of(loaded, runs, dtype), over)
+    return Stored(runs, about, _as_of(loaded, runs, dtype))
 
 
 def _scan(roots: Sequence[Path], suite: str | None = None) -> list[RunResult]:

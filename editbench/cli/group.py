@@ -11,7 +11,7 @@ import click
 
 from editbench.errors import UserError
 
-COMMANDS = ("run", "score", "leaderboard", "compare", "list", "show", "check", "locate", "completion")
+COMMANDS = ("run", "score", "leaderboard", "compare", "report", "list", "show", "check", "locate", "completion")
 
 
 class Shown(click.ClickException):

@@ -48,7 +48,7 @@ def command(targets: tuple[str, ...], results: Path, **given: Any) -> None:
     from editbench.results import stored_suites
 
     form = _form(given)
-    suites, roots = _sorted(targets, results)
+    suites, roots = suites_and_folders(targets, results)
     boards = [_board(suite, roots, given) for suite in suites or stored_suites(roots)]
     if len(boards) == 1 and len(suites) == 1:
         _show(boards, form)
@@ -66,7 +66,7 @@ def _form(given: dict[str, Any]) -> str:
     return chosen[0] if chosen else ""
 
 
-def _sorted(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
+def suites_and_folders(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
     """Tell suites from results folders; a registered suite's name wins."""
     from editbench import registry
 
