@@ -16,7 +16,14 @@ from types import TracebackType
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), " ": (32, " "), "ArrowRight": (39, ""), "ArrowDown": (40, ""), "Escape": (27, "")}
+_KEYS = {
+    "Enter": (13, "\r"),
+    "Tab": (9, ""),
+    " ": (32, " "),
+    "ArrowRight": (39, ""),
+    "ArrowDown": (40, ""),
+    "Escape": (27, ""),
+}
 _TROUBLE = ("Runtime.exceptionThrown", "Log.entryAdded")
 
 
@@ -50,7 +57,9 @@ class Browser:
         options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
         command = [CHROMIUM, *options, "--remote-debugging-pipe", f"--user-data-dir={self._folder.name}", "about:blank"]
         quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, preexec_fn=arrange, close_fds=False, stdout=quiet, stderr=quiet)
+        streams = {"stdout": quiet, "stderr": quiet}
+        # pass_fds keeps numbers and the protocol needs 3 and 4; no thread runs here that could hold a lock
+        self._process = subprocess.Popen(command, preexec_fn=arrange, close_fds=False, **streams)  # noqa: PLW1509
         for number in (theirs, ours, *high):
             os.close(number)
         target = self.call("Target.createTarget", url="about:blank")["targetId"]

@@ -97,7 +97,8 @@ function chart(label, draw) {
     const points = series.flatMap((one) => one.points);
     const x = scaleOf(given.x, numbers(points, ["x", "left", "right"]), SPACE.left + 10, width - SPACE.right - 10);
     const y = scaleOf(given.y, numbers(points, ["y", "low", "high"]), height - SPACE.bottom - 4, SPACE.top + 4);
-    return [...axes(x, y, given, width, height), ...series.map((one) => line(one, x, y)), ...series.map((one, row) => marks(one, row, x, y))];
+    const own = series.map((one, k) => ({ ...x, place: (value) => x.place(value) + apart(one, k, series.length) }));
+    return [...axes(x, y, given, width, height), ...series.map((one, k) => line(one, own[k], y)), ...series.map((one, k) => marks(one, k, own[k], y))];
   }
 
   function line(one, x, y) {
@@ -137,6 +138,11 @@ function chart(label, draw) {
   }).observe(frame);
   figure.render = render;
   return figure;
+}
+
+// Lines are drawn a few pixels apart, or intervals at one place would hide each other.
+function apart(one, k, count) {
+  return one.loose ? 0 : (k - (count - 1) / 2) * Math.min(4, 18 / count);
 }
 
 function whisker(x1, y1, x2, y2) {

@@ -34,7 +34,7 @@ function statusCell(row) {
 function bodyCell(suite, column, row) {
   if (column.head) return el("th", { scope: "row" }, swatch(suite.places.get(row.method)), row.method);
   if (column.cell) return column.cell(row);
-  return el("td", { class: column.number ? "number" : null }, String(column.text ? column.text(row) : column.get(row)));
+  return el("td", { class: column.number ? "number" : column.key }, String(column.text ? column.text(row) : column.get(row)));
 }
 
 // What has no value comes last, whichever way is sorted.
