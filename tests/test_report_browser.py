@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from test_report_page import EVIL, LABEL, failed, page
+from test_report_page import EVIL, LABEL, able, failed, page, two_suites
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (.ci/run installs it)")
 
@@ -164,3 +164,28 @@ def test_one_method_with_one_seed_loads(browser: Browser, tmp_path: Path) -> Non
     browser.open(page(tmp_path, labels=["none"]))
     assert browser.errors == []
     assert "compared with nobody" in browser.run("document.getElementById('leaderboard').textContent")
+
+
+def test_success_is_drawn_against_capability_where_there_is_any(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page(tmp_path, able))
+    figure = "document.querySelectorAll('figure')[1]"
+    assert "Success against capability" in browser.run(f"{figure}.textContent")
+    labels = browser.run(f"[...{figure}.querySelectorAll('[role=img]')].map(one => one.getAttribute('aria-label'))")
+    assert len(labels) == 2
+    assert all("Capability × 0.625" in label for label in labels)
+
+
+def test_another_suite_can_be_chosen(browser: Browser, tmp_path: Path) -> None:
+    browser.open(two_suites(tmp_path))
+    assert "boom" in browser.run("document.getElementById('statuses').textContent")
+    browser.run("document.querySelector('#suite-choice select').focus()")
+    browser.press("ArrowDown")
+    assert browser.run("document.title") == "paged · editbench"
+    assert "boom" not in browser.run("document.getElementById('statuses').textContent")
+    assert browser.errors == []
+
+
+def test_a_control_with_nothing_to_choose_is_not_shown(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page(tmp_path))
+    label = "[...document.querySelectorAll('#figures figure:last-child label')]"
+    assert browser.run(f"{label}.map(one => getComputedStyle(one).display)") == ["none"]

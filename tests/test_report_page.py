@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +312,35 @@ def test_the_report_imports_no_torch(tmp_path: Path) -> None:
         "assert r.exit_code == 0, r.output\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def able(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    """As ``outcome``, with one capability task measured."""
+    rows, made = outcome(run, scale)
+    known = {"value": 0.5, "unedited": 0.8, "stderr": 0.01, "unedited_stderr": 0.01, "difference_stderr": 0.01}
+    entry = {"status": "done", "at": None, "scale": 1.0, **known}
+    return rows, replace(made, capability={"task": entry})
+
+
+def test_capability_is_shown_where_it_was_measured_though_the_suite_names_no_such_metric(tmp_path: Path) -> None:
+    found = data_of(page(tmp_path, able).read_text())
+    assert [metric["name"] for metric in found["metrics"]][-2:] == ["capability", "capability-ratio"]
+    assert found["rows"][0]["values"]["capability-ratio"]["value"] == pytest.approx(0.625)
+    assert "capability" not in {metric["name"] for metric in data_of(page(tmp_path / "without").read_text())["metrics"]}
+
+
+def two_suites(folder: Path) -> Path:
+    """Return a page of two suites in one results folder, asked for by no name."""
+    text = fill(folder).read_text()
+    other = parse_suite(text.replace("name: paged", "name: another"), "another.yaml")
+    for run in bind(make_plan(other), load_dataset(other.dataset)).runs:
+        write_run(Store(folder / "results"), run, load_dataset(other.dataset), failed)
+    result = report(None, folder / "page.html", folder / "results")
+    assert result.exit_code == 0, result.output
+    assert "another, paged" in result.stdout
+    return folder / "page.html"
+
+
+def test_without_a_name_every_suite_is_on_the_page(tmp_path: Path) -> None:
+    text = two_suites(tmp_path).read_text()
+    assert text.count('"suite":"paged"') == text.count('"suite":"another"') == 1

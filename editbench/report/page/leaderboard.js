@@ -28,7 +28,7 @@ function metricCell(row, metric) {
 
 function statusCell(row) {
   const text = row.reason ? `${row.status}: ${row.reason}` : row.status;
-  return el("td", { class: row.status === "done" ? "status" : "status trouble" }, text);
+  return el("td", { class: `${row.reason ? "status" : ""} ${row.status === "done" ? "" : "trouble"}`.trim() || null }, text);
 }
 
 function bodyCell(suite, column, row) {
