@@ -15,7 +15,7 @@ from editbench.suite import Suite, load_suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from editbench.analysis.leaderboard import Leaderboard
+    from editbench.analysis.leaderboard import About, Leaderboard
     from editbench.datasets import Dataset
     from editbench.progress import Progress
 
@@ -189,14 +189,53 @@ def stored_leaderboard(
 
     Raises :class:`UserError`.
     """
-    from editbench.analysis.leaderboard import About, build
+    from editbench.analysis.leaderboard import build
+
+    stored = stored_runs(suite, [root] if isinstance(root, Path) else root, metrics, dtype)
+    return build(stored.runs, stored.about, stored.plan, over)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies in results folders of one suite, with what a leaderboard of it needs.
+
+    Attributes
+    ----------
+    runs: every run there is of it.
+    about: its name, title and metrics.
+    plan: the suite as it would run now, bound to the data of its newest run; None where it cannot be planned.
+    """
+
+    runs: list[RunResult]
+    about: About
+    plan: Plan | None
+
+
+def stored_runs(
+    suite: str, roots: Sequence[Path], metrics: Sequence[str] | None = None, dtype: DType = "float32"
+) -> Stored:
+    """Return a suite's runs in results folders; the parameters are :func:`stored_leaderboard`'s.
+
+    Raises :class:`UserError` where there are none, and for a metric that nobody knows.
+    """
+    from editbench.analysis.leaderboard import About
     from editbench.metrics import check_metric_name
 
     for name in metrics or ():
         check_metric_name(name)
-    stored = _stored(suite, root, dtype)
-    shown = tuple(metrics or stored.metrics)
-    return build(stored.runs, About(stored.name, stored.title, shown), stored.plan, over)
+    try:
+        loaded = load_suite(suite)
+    except UnknownName:
+        runs = _scan(roots, suite)
+        if not runs:
+            raise
+        return Stored(runs, About(suite, "", tuple(metrics or Suite.model_fields["metrics"].default)), None)
+    runs = _scan(roots, loaded.name)
+    if not runs:
+        places = ", ".join(map(str, roots))
+        raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
+    about = About(loaded.name, loaded.title, tuple(metrics or loaded.metrics))
+    return Stored(runs, about, _as_of(loaded, runs, dtype))
 
 
 def stored_ages(suite: str, root: Path | Sequence[Path], metric: str, dtype: DType = "float32") -> pd.DataFrame:
@@ -206,35 +245,8 @@ def stored_ages(suite: str, root: Path | Sequence[Path], metric: str, dtype: DTy
     """
     from editbench.analysis.ageing import age_rows
 
-    stored = _stored(suite, root, dtype)
+    stored = stored_runs(suite, [root] if isinstance(root, Path) else root, None, dtype)
     return age_rows(stored.runs, metric, stored.plan)
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A suite's runs on disk, with what its file says of them; "" and None where that is gone."""
-
-    name: str
-    title: str
-    metrics: tuple[str, ...]
-    runs: list[RunResult]
-    plan: Plan | None
-
-
-def _stored(suite: str, root: Path | Sequence[Path], dtype: DType) -> _Stored:
-    roots = [root] if isinstance(root, Path) else list(root)
-    try:
-        loaded = load_suite(suite)
-    except UnknownName:
-        runs = _scan(roots, suite)
-        if not runs:
-            raise
-        return _Stored(suite, "", tuple(Suite.model_fields["metrics"].default), runs, None)
-    runs = _scan(roots, loaded.name)
-    if not runs:
-        places = ", ".join(map(str, roots))
-        raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
-    return _Stored(loaded.name, loaded.title, tuple(loaded.metrics), runs, _as_of(loaded, runs, dtype))
 
 
 def _scan(roots: Sequence[Path], suite: str | None = None) -> list[RunResult]:

@@ -71,10 +71,11 @@ class CellFrame:
     Parameters
     ----------
     cell: the cell on disk.
+    columns: of the records, those that are read: what metrics read; None: all.
     """
 
-    def __init__(self, cell: CellResult) -> None:
-        self.cell = cell
+    def __init__(self, cell: CellResult, columns: Sequence[str] | None = _MEASURED) -> None:
+        self.cell, self.columns = cell, columns
         self._kinds: dict[tuple[str, ...], pd.DataFrame] = {}
         self._values: dict[str, pd.Series[float]] = {}
         self._ages: pd.Series[int] | None = None
@@ -82,12 +83,12 @@ class CellFrame:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Every record of the cell, with the columns that metrics read.
+        """Every record of the cell.
 
         Raises :class:`StoreError` where the file is damaged, or holds fewer records than ``cell.json`` says.
         """
         if self._frame is None:
-            self._frame = load_records(self.cell.records, self.cell.scale, _MEASURED, self.cell.where)
+            self._frame = load_records(self.cell.records, self.cell.scale, self.columns, self.cell.where)
             written = int(self.cell.data.get("counts", {}).get("records", 0))
             if len(self._frame) < written:
                 raise StoreError(

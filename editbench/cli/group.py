@@ -18,6 +18,7 @@ COMMANDS = (
     "leaderboard",
     "compare",
     "plot",
+    "report",
     "results",
     "list",
     "show",
