@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 # What stands in the place of a method's name: nobody knows here what edited the model.
 METHOD = "scored"
 # Metrics that have no value without the unedited model.
-COMPARING = ("locality", "neighbour-locality", "kl", "own-perplexity", "perplexity-ratio", "drift", "collapse-point")
+COMPARING = (
+    *("locality", "neighbour-locality", "kl", "own-perplexity", "perplexity-ratio", "drift", "collapse-point"),
+    *("capability", "capability-ratio"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec
         probes=suite.probes,
         dtype=options.dtype,
         talks=reads_talk(suite.metrics),
+        capability=suite.capability if compared else None,
         scored=Scored(entry.model, entry.revision, compared),
     )
 

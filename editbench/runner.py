@@ -371,7 +371,7 @@ class Runner:
             self.progress.update(1 - CAPABILITY_SHARE * (1 - share), f"capability at {scale:,}: {note}")
 
         folder = self.store.cell_folder(job.run, scale)
-        return self.capability.measure(job.run, scale, folder, report, changed=changed)
+        return self.capability.measure(job.run, scale, folder, report, job.lm, changed=changed)
 
     def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
         lm = self._loaded[1] if self._loaded else None

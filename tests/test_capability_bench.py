@@ -119,7 +119,7 @@ def test_a_native_task_has_to_the_last_digit_what_lm_eval_itself_finds(
     bench = Bench(spec, tmp_path / "data", Cache(tmp_path / "cache"))
     bench.baseline(lm, silent)
     with ruin_of(lm):
-        ours = bench.measure(tmp_path / "cell", silent, changed=True)[name]
+        ours = bench.measure(tmp_path / "cell", silent, lm, changed=True)[name]
         assert ours["status"] == "done", ours["reason"]
         split = datasets.Dataset.from_list(documents)
         everything = datasets.DatasetDict(dict.fromkeys(("train", "validation", "test"), split))
@@ -165,7 +165,7 @@ def test_a_group_is_put_together_as_lm_eval_does_and_examples_and_limits_count(l
     bench = made(folder, tmp_path / "cache", num_fewshot=2, limit=5)
     bench.baseline(lm, silent)
     with ruin_of(lm):
-        ours = bench.measure(tmp_path / "cell", silent, changed=True)["toy"]
+        ours = bench.measure(tmp_path / "cell", silent, lm, changed=True)["toy"]
         theirs = simple_evaluate(
             model=HFLM(pretrained=lm.model, tokenizer=lm.text.tokenizer, batch_size=4),
             tasks=["toy"],
@@ -182,7 +182,7 @@ def test_outcomes_are_kept_per_document_beside_the_unedited_models(lm: Any, tmp_
     bench = made(write_tasks(tmp_path / "mine"), tmp_path / "cache")
     bench.baseline(lm, silent)
     with ruin_of(lm):
-        entry = bench.measure(tmp_path / "cell", silent, changed=True)["toy"]
+        entry = bench.measure(tmp_path / "cell", silent, lm, changed=True)["toy"]
     lines = [json.loads(line) for line in (tmp_path / "cell" / "capability.jsonl").read_text().splitlines()]
     scored = [line for line in lines if line["task"].startswith("toy/")]
     assert len(scored) == 15 and len({(line["task"], line["doc_id"]) for line in lines}) == 21
@@ -197,7 +197,7 @@ def test_the_standard_error_of_the_difference_is_that_of_the_pairs(lm: Any, tmp_
     bench = made(write_tasks(tmp_path / "mine"), tmp_path / "cache")
     bench.baseline(lm, silent)
     with ruin_of(lm):
-        bench.measure(tmp_path / "cell", silent, changed=True)
+        bench.measure(tmp_path / "cell", silent, lm, changed=True)
     entry = json.loads((tmp_path / "cell" / "capability.json").read_text())["toy/toy_two"]
     lines = [json.loads(line) for line in (tmp_path / "cell" / "capability.jsonl").read_text().splitlines()]
     differences = [r["outcome"] - r["unedited"] for r in lines if r["task"] == "toy/toy_two"]
@@ -216,7 +216,7 @@ def test_model_tokeniser_and_random_states_are_left_as_they_were(lm: Any, tmp_pa
     )
     bench = made(write_tasks(tmp_path / "mine"), tmp_path / "cache")
     bench.baseline(lm, silent)
-    bench.measure(tmp_path / "cell", silent, changed=True)
+    bench.measure(tmp_path / "cell", silent, lm, changed=True)
     assert weights_hash(lm.model, lm.text.tokenizer) == before
     assert torch.equal(torch.get_rng_state(), torch_state) and random.getstate() == python_state
 
@@ -224,14 +224,14 @@ def test_model_tokeniser_and_random_states_are_left_as_they_were(lm: Any, tmp_pa
 def test_nothing_of_lm_evals_reaches_the_screen(lm: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bench = made(write_tasks(tmp_path / "mine"), tmp_path / "cache")
     bench.baseline(lm, silent)
-    bench.measure(tmp_path / "cell", silent, changed=True)
+    bench.measure(tmp_path / "cell", silent, lm, changed=True)
     assert capfd.readouterr() == ("", "")
 
 
 def test_progress_is_told_in_shares_that_grow_to_one(lm: Any, tmp_path: Path) -> None:
     bench, told = made(write_tasks(tmp_path / "mine"), tmp_path / "cache"), []
     bench.baseline(lm, silent)
-    bench.measure(tmp_path / "cell", lambda share, note: told.append((share, note)), changed=True)
+    bench.measure(tmp_path / "cell", lambda share, note: told.append((share, note)), lm, changed=True)
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) > 20
     assert any("toy/toy_two (2 of 3)" in note for _, note in told)
@@ -269,7 +269,7 @@ def test_an_unedited_model_is_not_asked_again_and_equals_itself(
     bench = made(write_tasks(tmp_path / "mine"), tmp_path / "cache")
     bench.baseline(lm, silent)
     monkeypatch.setattr(bench_module, "measure", lambda *a: pytest.fail("asked again"))
-    found = bench.measure(tmp_path / "cell", silent, changed=False)
+    found = bench.measure(tmp_path / "cell", silent, lm, changed=False)
     assert all(entry["value"] == entry["unedited"] for entry in found.values())
 
 
@@ -280,7 +280,7 @@ def test_a_killed_cell_goes_on_with_the_task_it_was_at(
     whole = made(folder, tmp_path / "cache")
     whole.baseline(lm, silent)
     with ruin_of(lm):
-        expected = whole.measure(tmp_path / "whole", silent, changed=True)
+        expected = whole.measure(tmp_path / "whole", silent, lm, changed=True)
         measured: list[str] = []
 
         def killed(model: Any, task: Any, *rest: Any) -> Any:
@@ -291,10 +291,10 @@ def test_a_killed_cell_goes_on_with_the_task_it_was_at(
 
         monkeypatch.setattr(bench_module, "measure", killed)
         with pytest.raises(KeyboardInterrupt):
-            whole.measure(tmp_path / "cell", silent, changed=True)
+            whole.measure(tmp_path / "cell", silent, lm, changed=True)
         with (tmp_path / "cell" / "capability.jsonl").open("a") as file:
             file.write('{"task": "toy/toy_two", "doc_id": 0}\n{"task": "toy/to')  # what a kill may leave behind
-        assert whole.measure(tmp_path / "cell", silent, changed=True) == expected
+        assert whole.measure(tmp_path / "cell", silent, lm, changed=True) == expected
     assert measured == ["toy_one", "toy_two", "toy_two", "toy_write"]
     for name in ("capability.jsonl", "capability.json"):
         assert (tmp_path / "cell" / name).read_text() == (tmp_path / "whole" / name).read_text()
@@ -305,7 +305,7 @@ def test_a_task_without_documents_fails_with_its_reason_and_the_others_go_on(lm:
     (folder / "toy_two.jsonl").unlink()
     bench = made(folder, tmp_path / "cache")
     bench.baseline(lm, silent)
-    found = bench.measure(tmp_path / "cell", silent, changed=True)
+    found = bench.measure(tmp_path / "cell", silent, lm, changed=True)
     assert found["toy"]["status"] == "failed" and found["toy"]["at"] == "loading"
     assert "1 of its 2 tasks failed; toy_two: FileNotFoundError" in found["toy"]["reason"]
     assert found["toy_write"]["status"] == "done"
@@ -317,7 +317,7 @@ def test_a_task_without_documents_fails_with_its_reason_and_the_others_go_on(lm:
 def test_a_task_that_writes_beyond_the_models_context_is_a_recorded_failure(lm: Any, tmp_path: Path) -> None:
     bench = made(write_tasks(tmp_path / "mine", max_gen_toks=300), tmp_path / "cache")
     bench.baseline(lm, silent)
-    found = bench.measure(tmp_path / "cell", silent, changed=True)
+    found = bench.measure(tmp_path / "cell", silent, lm, changed=True)
     assert found["toy_write"]["status"] == "failed" and found["toy_write"]["at"] == "unedited"
     assert "requested max tokens to generate (300) must be less than" in found["toy_write"]["reason"]
     assert found["toy"]["status"] == "done"
@@ -329,7 +329,7 @@ def test_prompts_that_had_to_be_cut_are_counted(lm: Any, tmp_path: Path) -> None
     bench.baseline(lm, silent)
     lengths = [len(lm.text.tokenizer(str(row["question"]))["input_ids"]) for row in rows(6)]
     expected = sum(length > 6 for length in lengths)
-    assert 0 < expected == bench.measure(tmp_path / "cell", silent, changed=True)["toy_write"]["truncated"]
+    assert 0 < expected == bench.measure(tmp_path / "cell", silent, lm, changed=True)["toy_write"]["truncated"]
 
 
 def test_examples_that_are_not_in_the_folder_are_a_reason_and_without_examples_they_are_not_needed(
@@ -350,7 +350,7 @@ def test_a_metric_that_is_not_there_is_a_reason_that_names_those_that_are(lm: An
     tasks = [{"task": "toy_one", "metric": "acc_norm"}, {"task": "toy_two", "metric": "bleu"}]
     bench = Bench(CapabilitySpec(tasks=tasks, include=[str(folder)]), None, Cache(tmp_path / "cache"))
     bench.baseline(lm, silent)
-    found = bench.measure(tmp_path / "cell", silent, changed=False)
+    found = bench.measure(tmp_path / "cell", silent, lm, changed=False)
     assert found["toy_one"]["metric"] == "acc_norm,none"
     assert "no metric 'bleu'; it has acc,none, acc_norm,none" in found["toy_two"]["reason"]
 
@@ -371,7 +371,7 @@ def test_an_edit_that_adds_a_module_is_measured_with_the_module(lm: Any, tmp_pat
     bench.baseline(lm, silent)
     module = Doubled(lm.model.get_submodule(name))
     applied = ModuleEdit({name: module}, wraps="inner").apply(lm)
-    bench.measure(tmp_path / "cell", silent, changed=True)
+    bench.measure(tmp_path / "cell", silent, lm, changed=True)
     applied.revert()
     assert module.calls > 0
 

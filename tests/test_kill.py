@@ -36,10 +36,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
+def hear_ctrl_c() -> None:
+    """A shell that starts these tests in the background has them ignore Ctrl-C, and their children with them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(suite: Path, results: Path, cache: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "editbench", "run", "-q", "--suite", str(suite), "--results", str(results)]
     environment = {**os.environ, "EDITBENCH_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 — no other thread runs here
+    )
 
 
 def finish(suite: Path, results: Path, cache: Path) -> None:
@@ -63,9 +74,14 @@ def without_times(results: Path) -> dict[str, Any]:
     return found
 
 
-def leaderboard(suite: Path, results: Path) -> str:
+def leaderboard(suite: Path, results: Path) -> Any:
+    """The leaderboard's JSON, but for where its runs lie and when they began."""
     command = [sys.executable, "-m", "editbench", "leaderboard", str(suite), "--results", str(results), "--json"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    for row in found["rows"]:
+        for run in row["runs"]:
+            del run["folder"], run["started"]
+    return found
 
 
 def kill_and_compare(suite: Path, folder: Path, draw: random.Random) -> None:

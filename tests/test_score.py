@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from capability_folder import write_tasks
 from click.testing import CliRunner, Result
 from results_tree import save_tiny_model, write_data
 
@@ -92,6 +93,23 @@ def test_a_model_edited_here_saved_and_scored_gives_the_same_bytes_as_its_run(
     assert other["drift"] == one["drift"] and other["drift"]["continuations"]
     assert other["counts"] == one["counts"] and (other["drift"]["kl"] == 0) is (label == "none")
     assert other["pulse"]["seen"][-1] == one["pulse"]["seen"][-1]
+
+
+def test_what_it_can_still_do_is_what_the_run_found(
+    place: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tasks(tmp_path / "mine")
+    asked = ("--capability", str(tmp_path / "mine"))
+    run = ("run", "--suite", place / "small.yaml", "--results", tmp_path / "results", "--device", "cpu", "-q", *asked)
+    assert CliRunner().invoke(cli, [*map(str, run)]).exit_code == 0
+    result = invoke("--model", place / "locft-bf-5", *suite_of(place), "--scale", 5, "--label", "theirs", *asked)
+    assert result.exit_code == 0, result.output
+    ours, theirs = (cell_folder(tmp_path, label, 5) for label in ("locft-bf", "theirs"))
+    assert (theirs / "capability.jsonl").read_bytes() == (ours / "capability.jsonl").read_bytes()
+    found = json.loads((theirs / "cell.json").read_text())["capability"]
+    assert found == json.loads((ours / "cell.json").read_text())["capability"]
+    unedited = cell_folder(tmp_path, "none", 5) / "capability.jsonl"
+    assert (theirs / "capability.jsonl").read_bytes() != unedited.read_bytes()  # not the unedited model was asked
 
 
 def test_it_stands_in_the_suites_leaderboard_under_the_unedited_models_name(

@@ -120,12 +120,14 @@ class Bench:
 
     # -- the edited model
 
-    def measure(self, folder: Path, report: Report, *, changed: bool) -> dict[str, Entry]:
-        """Measure what is missing in a cell's folder; return an entry for each name asked for.
+    def measure(self, folder: Path, report: Report, lm: LM, *, changed: bool) -> dict[str, Entry]:
+        """Measure what is missing in a cell's folder on ``lm``; return an entry for each name asked for.
 
         ``changed`` is whether any edit has changed the model; if not, the unedited model's results are its own.
         :meth:`baseline` must have been called. Raises :class:`StoreError`.
         """
+        if self._model is None or self._model.edited is not lm:  # a model that was edited elsewhere
+            self._model = EditedLM(lm, self.spec.batch_size)
         entries = self._kept(folder)
         parts = self._parts()
         for number, part in enumerate(parts):

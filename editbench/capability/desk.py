@@ -59,12 +59,12 @@ class Desk:
         return bench.manifest()
 
     def measure(
-        self, run: RunSpec, scale: int, folder: Path, report: Report, *, changed: bool
+        self, run: RunSpec, scale: int, folder: Path, report: Report, lm: LM, *, changed: bool
     ) -> dict[str, dict[str, Any]]:
-        """Return an entry for each task of a cell; {} where none is asked for. :meth:`baseline` comes first."""
+        """Return an entry for each task of a cell on ``lm``; {} where none is asked. :meth:`baseline` comes first."""
         if run.capability is None or not self.asks(run, scale):
             return {}
-        return self._bench_of(run.capability).measure(folder, report, changed=changed)
+        return self._bench_of(run.capability).measure(folder, report, lm, changed=changed)
 
     def _wanted_by(self, spec: CapabilitySpec) -> Sequence[Any]:
         if self._wanted is None or self._wanted[0] != spec:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from editbench.cli.options import CommaList, RegisteredName, dtype_option, echo_json, json_option, results_option
+from editbench.cli.options import (
+    CommaList,
+    RegisteredName,
+    echo_json,
+    json_option,
+    model_options,
+    results_option,
+    run_options,
+)
 
 
 @click.command("export")
@@ -24,10 +31,7 @@ from editbench.cli.options import CommaList, RegisteredName, dtype_option, echo_
 @click.option("--data", help="Read the requests from this file: for suites whose dataset cannot be shipped.")
 @click.option("--revision", help="Branch, tag or commit of a hub model that the suite does not pin.")
 @results_option
-@click.option("--device", default="auto", show_default=True, envvar="EDITBENCH_DEVICE", help="cpu, cuda, cuda:1, auto.")
-@dtype_option
-@click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate).")
-@click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code.")
+@model_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any) -> None:
@@ -37,13 +41,11 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     bits; the same command after an interruption goes on.
     """
     from editbench.export import Wanted, carry_out, prepare, weights
-    from editbench.plan import RunOptions
     from editbench.progress import progress_for
     from editbench.suite import load_suite
 
     chosen = load_suite(suite).with_options(data=given["data"], revision=given["revision"])
-    names = ("device", "dtype", "device_map", "trust_remote_code")
-    options = RunOptions(**{name: given[name] for name in names}, command=shlex.join(["editbench", *sys.argv[1:]]))
+    options = run_options(given)
     wanted = Wanted(**{name: given[name] for name in ("method", "scale", "to", "model", "seed", "scales", "delta")})
     prepared = prepare(chosen, wanted, options)
     about = carry_out(prepared, wanted, results, options, progress_for(weights(prepared), quiet))

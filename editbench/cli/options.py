@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +16,9 @@ from click.shell_completion import CompletionItem
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
+    from editbench.plan import RunOptions
+    from editbench.suite import Suite
+
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic for type checkers only: older click cannot be subscripted
@@ -88,6 +94,60 @@ def dtype_option(command: Command) -> Command:
         envvar="EDITBENCH_DTYPE",
         help="Numbers the weights are held in.",
     )(command)
+
+
+def model_options(command: Command) -> Command:
+    """Add what says where and how a model is loaded: ``--device``, ``--dtype``, ``--device-map``, …"""
+    for option in (
+        click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code."),
+        click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate)."),
+        dtype_option,
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            envvar="EDITBENCH_DEVICE",
+            help="cpu, cuda, cuda:1, auto.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def question_options(command: Command) -> Command:
+    """Add what says how a model is questioned: ``--token-budget``, ``--capability``, …"""
+    for option in (
+        click.option(
+            "--capability-data",
+            type=click.Path(exists=True, file_okay=False),
+            envvar="EDITBENCH_CAPABILITY_DATA",
+            help="Folder of local copies of lm-eval's datasets.",
+        ),
+        click.option("--no-capability", is_flag=True, help="Leave the suite's capability tasks out."),
+        click.option(
+            "--capability",
+            type=CommaList(),
+            help="Sets, lm-eval tasks or folders of YAML, instead of the suite's.",
+        ),
+        click.option("--token-budget", type=click.IntRange(min=1), help="Most tokens in one batch when probing."),
+    ):
+        command = option(command)
+    return command
+
+
+def run_options(given: Mapping[str, Any]) -> RunOptions:
+    """Return the options that were given, with the command line as it was typed."""
+    from editbench.plan import RunOptions
+
+    names = {field.name for field in fields(RunOptions)} & set(given)
+    return RunOptions(**{name: given[name] for name in names}, command=shlex.join(["editbench", *sys.argv[1:]]))
+
+
+def with_capability(suite: Suite, given: Mapping[str, Any]) -> Suite:
+    """Return the suite with the capability tasks that were given, or without any if that was asked for."""
+    if given["no_capability"]:
+        return suite.with_capability([])
+    return suite.with_capability(given["capability"]) if given["capability"] else suite
 
 
 def sorted_targets(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:

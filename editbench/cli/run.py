@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,18 @@ import click
 from editbench.cli.options import (
     CommaList,
     RegisteredName,
-    dtype_option,
     echo_json,
     echo_rich,
     json_option,
+    model_options,
+    question_options,
     results_option,
+    run_options,
+    with_capability,
 )
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
-    from editbench.plan import RunOptions
     from editbench.results import Prepared, Results
 
 
@@ -38,19 +39,8 @@ if TYPE_CHECKING:
 @click.option("--max-scale", type=click.IntRange(min=1), help="Measure no scale above this.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Leave out what would not fit into this.")
 @results_option
-@click.option("--device", default="auto", show_default=True, envvar="EDITBENCH_DEVICE", help="cpu, cuda, cuda:1, auto.")
-@dtype_option
-@click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate).")
-@click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code.")
-@click.option("--token-budget", type=click.IntRange(min=1), help="Most tokens in one batch when probing.")
-@click.option("--capability", type=CommaList(), help="Sets, lm-eval tasks or folders of YAML, instead of the suite's.")
-@click.option("--no-capability", is_flag=True, help="Leave the suite's capability tasks out.")
-@click.option(
-    "--capability-data",
-    type=click.Path(exists=True, file_okay=False),
-    envvar="EDITBENCH_CAPABILITY_DATA",
-    help="Folder of local copies of lm-eval's datasets.",
-)
+@model_options
+@question_options
 @click.option("--keep-edits", is_flag=True, help="Keep what each cell changes in the weights, for editbench export.")
 @click.option("--dry-run", is_flag=True, help="Show runs and cells with estimated time and memory; run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -68,10 +58,8 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
 
     choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
-    if given["capability"] or given["no_capability"]:
-        chosen = chosen.with_capability([] if given["no_capability"] else given["capability"])
-    options = _options(given)
-    prepared = prepare(chosen, options)
+    options = run_options(given)
+    prepared = prepare(with_capability(chosen, given), options)
     if given["hours"]:
         prepared = _within(prepared, given["hours"], results)
     if dry_run:
@@ -82,14 +70,6 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     _show(found, results, suite, as_json)
     if found.trouble:
         raise click.exceptions.Exit(1)
-
-
-def _options(given: dict[str, Any]) -> RunOptions:
-    from editbench.plan import RunOptions
-
-    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget", "capability_data", "keep_edits")
-    command_line = shlex.join(["editbench", *sys.argv[1:]])
-    return RunOptions(**{name: given[name] for name in names}, command=command_line)
 
 
 def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from editbench.cli.options import RegisteredName, dtype_option, echo_json, echo_rich, json_option, results_option
+from editbench.cli.options import (
+    RegisteredName,
+    echo_json,
+    echo_rich,
+    json_option,
+    model_options,
+    question_options,
+    results_option,
+    run_options,
+    with_capability,
+)
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
-    from editbench.plan import RunOptions
     from editbench.results import Results
     from editbench.suite import Suite
 
@@ -29,11 +37,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the requests' order.")
 @click.option("--label", default="", help="What tables call it; default: the end of the model's name.")
 @results_option
-@click.option("--device", default="auto", show_default=True, envvar="EDITBENCH_DEVICE", help="cpu, cuda, cuda:1, auto.")
-@dtype_option
-@click.option("--device-map", help="Spread a large model over devices: auto, balanced (accelerate).")
-@click.option("--trust-remote-code", is_flag=True, help="Let a hub model run its own code.")
-@click.option("--token-budget", type=click.IntRange(min=1), help="Most tokens in one batch when probing.")
+@model_options
+@question_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any) -> None:
@@ -45,9 +50,9 @@ def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     from editbench.entry import Entry, carry_out, prepare, uncompared, weights
     from editbench.progress import progress_for
 
-    suite = _suite(given)
+    suite = with_capability(_suite(given), given)
     entry = Entry(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
-    options = _options(given)
+    options = run_options(given)
     prepared = prepare(suite, entry, options)
     lost = [] if entry.unedited else uncompared(suite.metrics)
     if not entry.unedited:
@@ -88,14 +93,6 @@ def _suite(given: dict[str, Any]) -> Suite:
         )
     name, path = (given["dataset"], given["data"]) if given["dataset"] else (given["data"], None)
     return suite_of(DatasetSpec(name=name, path=path))
-
-
-def _options(given: dict[str, Any]) -> RunOptions:
-    from editbench.plan import RunOptions
-
-    names = ("device", "dtype", "device_map", "trust_remote_code", "token_budget")
-    command_line = shlex.join(["editbench", *sys.argv[1:]])
-    return RunOptions(**{name: given[name] for name in names}, command=command_line)
 
 
 def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
