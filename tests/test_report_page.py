@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from results_tree import done, record, write_data, write_run
 
-from editbench.analysis.forgetting import age_points
+from editbench.analysis.ageing import age_points
 from editbench.analysis.statistics import wilson
 from editbench.cli import cli
 from editbench.datasets import load_dataset
@@ -212,9 +212,8 @@ def test_what_is_left_is_counted_by_age(tmp_path: Path) -> None:
 
 
 def test_a_bin_of_one_seed_has_wilsons_interval_and_two_seeds_the_mean_of_theirs() -> None:
-    names, nothing = ["a", "b", "c"], None
-    one = pd.DataFrame([[1.0, nothing, nothing], [0.0, nothing, nothing], [nothing, nothing, 1.0]], names, dtype=float)
-    two = pd.DataFrame([[1.0, nothing, nothing], [1.0, nothing, nothing], [nothing, nothing, 0.0]], names, dtype=float)
+    one = pd.DataFrame({"value": [1.0, 0.0, 1.0], "age": [0, 1, 9]}, ["a", "b", "c"])
+    two = pd.DataFrame({"value": [1.0, 1.0, 0.0], "age": [0, 1, 9]}, ["a", "b", "c"])
     found = age_points([one], 20)
     assert [(p.youngest, p.oldest, p.value.value, p.value.n) for p in found] == [(0, 1, 0.5, 2), (9, 19, 1.0, 1)]
     assert (found[0].value.low, found[0].value.high) == wilson(1, 2)

@@ -1,9 +1,10 @@
-"""Success by edit age, with an interval for every range of ages: what a retention figure is drawn from."""
+"""Success by edit age, with an interval for every range of ages: what retention curves are drawn from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,28 @@ from editbench.analysis.sample import MEAN
 from editbench.analysis.selection import choose_runs, merge_folders, refuse_mixing
 from editbench.analysis.statistics import mean_interval, wilson
 from editbench.errors import UserError
-from editbench.metrics import METRICS, AgeMetric, Metric, ProbeMetric
+from editbench.metrics import METRICS, AgeMetric, ProbeMetric
 
 if TYPE_CHECKING:
     from editbench.plan import Plan
     from editbench.store import RunResult
 
 COLUMNS = ("model", "method", "scale", "metric", "youngest", "oldest", "value", "low", "high", "n", "seeds")
+
+
+@dataclass(frozen=True, slots=True)
+class AgePoint:
+    """Edits of one age range.
+
+    Attributes
+    ----------
+    youngest, oldest: edits made after them, both included.
+    value: the mean over requests and seeds, with its interval.
+    """
+
+    youngest: int
+    oldest: int
+    value: Value
 
 
 def age_rows(runs: Sequence[RunResult], metric: str, plan: Plan | None = None) -> pd.DataFrame:
@@ -48,8 +64,12 @@ def age_rows(runs: Sequence[RunResult], metric: str, plan: Plan | None = None) -
     for model in dict.fromkeys(run.manifest["model"]["name"] for run in chosen):
         grid = read_grid([run for run in chosen if run.manifest["model"]["name"] == model], [_by_age().name, metric])
         for (label, scale), cells in sorted(grid.cells.items()):
+            seeds = sorted(cells)
             base = {"model": model, "method": label, "scale": scale, "metric": metric}
-            rows += [{**base, **found} for found in _bins(probed, scale, cells)]
+            named = {"seeds": " ".join(map(str, seeds))}
+            for point in age_points([aged(probed, cells[seed]) for seed in seeds], scale, probed.is_share):
+                ages = {"youngest": point.youngest, "oldest": point.oldest}
+                rows.append({**base, **ages, **point.value.as_dict(), **named})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -67,23 +87,37 @@ def drawn_edges(scale: int) -> list[int]:
     return [*edges[:-2], scale] if sliver else edges
 
 
-def _bins(metric: ProbeMetric, scale: int, cells: Mapping[int, CellFrame]) -> Iterator[dict[str, Any]]:
-    seeds = sorted(cells)
-    values = [cells[seed].per_request(metric) for seed in seeds]
-    ages = [cells[seed].ages.reindex(one.index) for seed, one in zip(seeds, values, strict=True)]
+def aged(metric: ProbeMetric, cell: CellFrame) -> pd.DataFrame:
+    """Return a row per request that has a value: columns value and age (edits made after it)."""
+    values = cell.per_request(metric)
+    return pd.DataFrame({"value": values, "age": cell.ages.reindex(values.index)})
+
+
+def age_points(tables: Sequence[pd.DataFrame], scale: int, share: bool = True) -> list[AgePoint]:
+    """Return the points of age ranges that have requests, youngest first.
+
+    Parameters
+    ----------
+    tables: of :func:`aged`, one per seed.
+    scale: edits in the model.
+    share: whether a request's value is 0 or 1; one seed then has Wilson's interval, otherwise Student's. Several
+        seeds have the two-level bootstrap's.
+    """
+    points = []
     for start, stop in pairwise(drawn_edges(scale)):
-        parts = [v[(age >= start) & (age < stop)].to_frame("0") for v, age in zip(values, ages, strict=True)]
-        value = _value(metric, parts)
+        parts = [table[(table["age"] >= start) & (table["age"] < stop)] for table in tables]
+        value = _value([part["value"].to_frame("0") for part in parts], share)
         if value is not None:
-            yield {"youngest": start, "oldest": stop - 1, **value.as_dict(), "seeds": " ".join(map(str, seeds))}
+            points.append(AgePoint(start, stop - 1, value))
+    return points
 
 
-def _value(metric: Metric, parts: Sequence[pd.DataFrame]) -> Value | None:
-    if len(parts) > 1:
-        return estimate(stack(parts, MEAN, union(parts)), metric.is_share)
-    values = parts[0].iloc[:, 0].to_numpy(float)
-    if not len(values):
+def _value(parts: Sequence[pd.DataFrame], share: bool) -> Value | None:
+    if sum(map(len, parts)) == 0:
         return None
-    found = wilson(float(values.sum()), len(values)) if metric.is_share else mean_interval(values)
+    if len(parts) > 1:
+        return estimate(stack(parts, MEAN, union(parts)), share)
+    values = parts[0].iloc[:, 0].to_numpy(float)
+    found = wilson(float(values.sum()), len(values)) if share else mean_interval(values)
     low, high = found or (None, None)
     return Value(float(values.mean()), low, high, len(values))

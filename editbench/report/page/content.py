@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from editbench.analysis.ageing import age_points
 from editbench.analysis.aggregate import Value
-from editbench.analysis.forgetting import age_points
 from editbench.analysis.leaderboard import UNFINISHED, Leaderboard, Row, build
 from editbench.analysis.selection import choose_runs, merge_folders, provenance
 from editbench.metrics import METRICS, CellMetric

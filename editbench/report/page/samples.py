@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from editbench.analysis.aggregate import CellFrame, columns
+from editbench.analysis.ageing import aged
+from editbench.analysis.aggregate import CellFrame
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, ProbeMetric
 from editbench.report.page.escape import for_script
@@ -33,7 +34,7 @@ class Seen:
     model, method, seed, scale, status, reason: of the cell.
     of: requests it was probed about.
     rows: the records kept, by ``draw``: the place of their request in the draw, from 0.
-    ages: what became of each request, by age bin; None where the cell has no records.
+    ages: each request's reliability and age; None where the cell has no records.
     is_control: whether nothing was written into the model, so that its answers are the unedited model's.
     """
 
@@ -82,7 +83,9 @@ def _read(seen: Seen, cell: CellFrame, keep: int) -> Seen:
     seen.of = len(ids)
     if not seen.of:
         return seen
-    seen.ages = columns(METRICS["retention"], cell)
+    reliability = METRICS["reliability"]
+    assert isinstance(reliability, ProbeMetric)
+    seen.ages = aged(reliability, cell)
     drawn = _drawn(ids)[: max(keep * len(ids) // len(frame), 1)]
     places = frame["request"].map({name: place for place, name in enumerate(drawn)})
     rows = frame.assign(draw=places)[places.notna()]
