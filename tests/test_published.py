@@ -20,8 +20,8 @@ from editbench.analysis.records import record_table
 from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.plan import Plan
-from editbench.published import publish, published_boards
-from editbench.report.readme import BEGIN, END, block, filled
+from editbench.published import publish
+from editbench.report.readme import BEGIN, END
 from editbench.store import SHARED_RECORDS, CellOutcome, Status, Store, pretty_json, read_json
 
 ROOT = Path(__file__).parents[1]
@@ -270,6 +270,11 @@ def test_the_readme_is_stale_until_the_command_makes_it_anew(tree: Any) -> None:
     text = readme.read_text()
     assert "| local |" in text and text.startswith("# Mine\n") and text.endswith("\nthe end\n")
     assert invoke("results", "readme", "--check").exit_code == 0
+    numbers = Path("results/published/figures/small-scale.csv")
+    assert "(results/published/figures/small-scale.svg)" in text and b"<svg" in numbers.with_suffix(".svg").read_bytes()
+    numbers.write_text("changed")
+    assert invoke("results", "readme", "--check").exit_code == 1
+    assert invoke("results", "readme").exit_code == 0 and "local" in numbers.read_text()
     readme.write_text("# no markers\n")
     assert invoke("results", "readme").exit_code == 2
 
@@ -278,9 +283,8 @@ def test_the_readme_of_this_project_shows_what_is_published() -> None:
     readme, published = ROOT / "README.md", ROOT / "results" / "published"
     if not readme.is_file():
         pytest.skip("not a checkout")
-    text, boards = readme.read_text(encoding="utf-8"), published_boards(published)
-    assert block(boards) in text
-    assert filled(text, boards) == text, "type: editbench results readme"
+    result = invoke("results", "readme", "--check", "--from", str(published), "--readme", str(readme))
+    assert result.exit_code == 0, result.stderr
 
 
 def test_two_seeds_and_more_scales_keep_their_rows_apart(tree: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +88,31 @@ def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtyp
 @click.option("--readme", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("README.md"))
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the README is not up to date.")
 def readme(published: Path, readme: Path, check: bool) -> None:
-    """Make the README's part about published results anew."""
+    """Make the README's part about published results anew, and the figures it shows."""
     from editbench.published import published_boards
-    from editbench.report.readme import filled
+    from editbench.report.readme import figure, filled
     from editbench.store import replace_file
 
+    boards = published_boards(published)
+    files = {board.about.suite: figure(board) for board in boards}
+    folder = published / "figures"
+    seen = Path(os.path.relpath(folder, readme.parent)).as_posix()
+    drawn = {suite: [f"{seen}/{name}" for name in found if name.endswith(".svg")] for suite, found in files.items()}
     text = readme.read_text(encoding="utf-8")
-    wanted = filled(text, published_boards(published))
-    if wanted == text:
+    wanted = filled(text, boards, drawn)
+    figures = {folder / name: data for found in files.values() for name, data in found.items()}
+    if wanted == text and all(_is_drawn(path, data) for path, data in figures.items()):
         click.echo(f"{readme} is up to date.")
     elif check:
         click.echo(f"{readme} is not up to date. Type: editbench results readme", err=True)
         raise click.exceptions.Exit(1)
     else:
+        for path, data in figures.items():
+            replace_file(path, data)
         replace_file(readme, wanted.encode())
         click.echo(f"{readme} shows what is in {published}.")
+
+
+def _is_drawn(path: Path, data: bytes) -> bool:
+    """Whether a figure's file is there, and, of its numbers, the same: a drawing's bytes vary with the fonts."""
+    return path.is_file() and (path.suffix != ".csv" or path.read_bytes() == data)

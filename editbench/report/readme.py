@@ -1,8 +1,8 @@
-"""The part of the README that is made from published results, between two markers."""
+"""The part of the README that is made from published results, between two markers, and the figures it shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from editbench.analysis.leaderboard import Leaderboard
 from editbench.errors import UserError
@@ -14,17 +14,40 @@ END = "<!-- end of published results -->"
 NOTHING = "Nothing is published yet. `editbench results publish SUITE` takes finished runs of clean, pinned sources.\n"
 
 
-def block(boards: Sequence[Leaderboard]) -> str:
-    """Return what stands between the markers: a section per suite, or that nothing is published."""
-    return "\n".join(map(section, boards)) if boards else NOTHING
+def figure(board: Leaderboard) -> dict[str, bytes]:
+    """Return the files of a suite's figure, success against scale, by name: SVG, and its numbers as CSV.
+
+    None for a suite with results at one scale only, where there is no curve.
+    """
+    from editbench.report.figures.book import Order, files, look_of, pages
+    from editbench.report.figures.evidence import Evidence
+
+    if len({row.scale for row in board.rows}) < 2:
+        return {}
+    order = Order(("scale",), "screen", ("svg",), data=True)
+    evidence = Evidence((board,))
+    found, _ = pages(evidence, order.kinds)
+    look = look_of(evidence, order.preset)
+    return dict(file for page in found for file in files(page, look, order))
 
 
-def section(board: Leaderboard) -> str:
-    """Return what the README shows of one suite; its figure, once there is one, goes under the table."""
-    return as_markdown(board)
+def block(boards: Sequence[Leaderboard], drawn: Mapping[str, Sequence[str]]) -> str:
+    """Return what stands between the markers: a section per suite, or that nothing is published.
+
+    Parameters
+    ----------
+    drawn: suite -> addresses of its figures, as seen from the README.
+    """
+    return "\n".join(section(board, drawn.get(board.about.suite, ())) for board in boards) if boards else NOTHING
 
 
-def filled(text: str, boards: Sequence[Leaderboard]) -> str:
+def section(board: Leaderboard, drawn: Sequence[str]) -> str:
+    """Return what the README shows of one suite: its leaderboard, and its figures under it."""
+    shown = [f"![{board.about.suite}: success against the number of edits]({address})\n" for address in drawn]
+    return "\n".join([as_markdown(board), *shown])
+
+
+def filled(text: str, boards: Sequence[Leaderboard], drawn: Mapping[str, Sequence[str]]) -> str:
     """Return a README with the part between its markers made anew; equal to ``text`` if that was up to date.
 
     Raises :class:`UserError` unless there is one pair of markers.
@@ -36,4 +59,4 @@ def filled(text: str, boards: Sequence[Leaderboard]) -> str:
             "The README has no place for the published results.",
             f"Expected, once each, the lines {BEGIN} and {END}",
         )
-    return f"{before}{BEGIN}\n\n{block(boards)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{block(boards, drawn)}\n{END}{after}"
