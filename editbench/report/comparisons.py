@@ -10,6 +10,7 @@ from editbench.analysis.compare import Comparison, Mark, Verdict, p_text
 from editbench.analysis.overall import Overall
 from editbench.metrics import METRICS
 from editbench.report import escape
+from editbench.report.latex import environment
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,15 +91,8 @@ def overall_as_latex(found: Overall) -> str:
     """Return the same as a booktabs table; text from data is escaped."""
     heads, rows = overall_heads(found), overall_rows(found)
     caption = " ".join(escape.latex(line if line.endswith(".") else f"{line}.") for line in overall_lines(found))
-    lines = [
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{caption}}}",
-        f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-    ]
     body = [" & ".join(map(escape.latex, row)) + " \\\\" for row in [heads, *rows]]
-    lines += ["\\toprule", body[0], "\\midrule", *body[1:], "\\bottomrule", "\\end{tabular}", "\\end{table}"]
-    return "\n".join(lines) + "\n"
+    return environment(caption, f"l{'r' * (len(heads) - 1)}", [body[0], "\\midrule", *body[1:]], "overall")
 
 
 def _rich(

@@ -1,7 +1,8 @@
 r"""A figure as a PGF picture for ``\input``, written without LaTeX.
 
 Matplotlib's own writer asks LaTeX how large every text is. Here the figure's layout is done before, with a font of the
-preset, so that nothing has to be asked; the document's LaTeX then sets the texts in the document's font.
+preset, so that nothing has to be asked; the document's LaTeX then sets the texts in the document's font. Nothing is
+clipped: in a wider font than the preset's a text reaches out of the picture instead of being cut off.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _HEADER = r"""% A figure by editbench. In the preamble: \usepackage{pgf}. Then: 
 \makeatletter
 \begin{pgfpicture}
 \pgfpathrectangle{\pgfpointorigin}{\pgfqpoint{%fin}{%fin}}
-\pgfusepath{use as bounding box, clip}
+\pgfusepath{use as bounding box}
 """
 _FOOTER = r"""\end{pgfpicture}
 \makeatother
