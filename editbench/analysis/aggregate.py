@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from editbench.analysis.bootstrap import interval
+from editbench.analysis.documents import document_table
 from editbench.analysis.retention import age_curve, age_edges, area, bin_widths
 from editbench.analysis.sample import MEAN, Harmonic, Sample, Statistic, Weighted
 from editbench.analysis.statistics import (
@@ -104,6 +106,11 @@ class CellFrame:
             self._ages = self.frame.drop_duplicates("request").set_index("request")["age"]
         return self._ages
 
+    @cached_property
+    def documents(self) -> pd.DataFrame | None:
+        """What became of each document of lm-eval's tasks, where it is kept."""
+        return document_table(self.cell)
+
     def of_kinds(self, kinds: tuple[str, ...]) -> pd.DataFrame:
         """Return the records of some probe kinds."""
         if kinds not in self._kinds:
@@ -124,6 +131,7 @@ class CellFrame:
             metric = METRICS[name]
             if isinstance(metric, AgeMetric):
                 _ = self.ages
+            _ = columns(metric, self) if isinstance(metric, CellMetric) else None
             for part in _read_by(metric):
                 self.per_request(part)
         self._frame = None
@@ -141,7 +149,10 @@ def columns(metric: Metric, cell: CellFrame) -> pd.DataFrame | None:
     """Return a metric's parts for each request of a cell, or None for metrics that are not made from requests.
 
     One column for a probe metric; one per part of a harmonic mean, requests that lack one left out; one per age bin.
+    Of a metric over documents, :func:`editbench.analysis.documents.document_table`.
     """
+    if isinstance(metric, CellMetric):
+        return cell.documents if metric.by_document else None
     parts = [cell.per_request(part) for part in _read_by(metric)]
     if isinstance(metric, ProbeMetric):
         return parts[0].to_frame("0")

@@ -13,7 +13,7 @@ from editbench.analysis.multiple import ALPHA, holm
 from editbench.analysis.paired import Test, difference_interval, paired_test
 from editbench.analysis.sides import Match, other_conditions
 from editbench.errors import StoreError
-from editbench.metrics import METRICS, Metric
+from editbench.metrics import METRICS, CellMetric, Metric
 from editbench.store import RunResult, Status
 
 FEWEST = 6  # with five, even all in one direction come to p = 0.06
@@ -153,9 +153,9 @@ def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, C
     samples = at_scale(metric, {"a": sides[0], "b": sides[1]}, scale)
     pairs = int((samples["a"].known & samples["b"].known).any(axis=(1, 2)).sum()) if len(samples) == 2 else 0
     if not pairs:
-        return replace(empty, says=f"No request has a {metric.title} on both sides.")
+        return replace(empty, says=f"No {_units(metric)[:-1]} has a {metric.title} on both sides.")
     if pairs < FEWEST:
-        says = f"{pairs} request(s) in common: fewer than {FEWEST} cannot show a difference, whatever they say."
+        says = f"{pairs} {_units(metric)} in common: fewer than {FEWEST} cannot show a difference, whatever they say."
         return replace(empty, says=says)
     test = paired_test(samples["a"], samples["b"])
     low, high = difference_interval(samples["a"], samples["b"], metric.is_share) or (None, None)
@@ -179,7 +179,7 @@ def _apart(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
     a, b = _who(verdict)
     way = "higher" if test.effect > 0 else "lower"
     return (
-        f"{metric.title} of {b} is {way} than that of {a} by {abs(test.effect):.3f}: {_wins(test, a, b)} "
+        f"{metric.title} of {b} is {way} than that of {a} by {abs(test.effect):.3f}: {_wins(test, metric, a, b)} "
         f"(corrected p {p_text(p)}). {_seeds(test)}"
     )
 
@@ -187,17 +187,21 @@ def _apart(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
 def _alike(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
     a, b = _who(verdict)
     if not test.a_only and not test.b_only:
-        return f"{metric.title} is the same on every one of {test.asked:,} requests. {_seeds(test)}"
+        return f"{metric.title} is the same on every one of {test.asked:,} {_units(metric)}. {_seeds(test)}"
     bound = max(abs(verdict.low or 0.0), abs(verdict.high or 0.0))
     limit = f"; one above {bound:.3f} is unlikely" if bound else ""
-    return (
-        f"No difference found in {metric.title}: {_wins(test, a, b)} (corrected p {p_text(p)}){limit}. {_seeds(test)}"
-    )
+    wins = _wins(test, metric, a, b)
+    return f"No difference found in {metric.title}: {wins} (corrected p {p_text(p)}){limit}. {_seeds(test)}"
 
 
-def _wins(test: Test, a: str, b: str) -> str:
+def _units(metric: Metric) -> str:
+    return "documents" if isinstance(metric, CellMetric) else "requests"
+
+
+def _wins(test: Test, metric: Metric, a: str, b: str) -> str:
     equal = test.asked - test.a_only - test.b_only
-    return f"of {test.asked:,} requests {b} did better on {test.b_only:,}, {a} on {test.a_only:,}, equal on {equal:,}"
+    wins = f"{b} did better on {test.b_only:,}, {a} on {test.a_only:,}, equal on {equal:,}"
+    return f"of {test.asked:,} {_units(metric)} {wins}"
 
 
 def _seeds(test: Test) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 
 from editbench.analysis.aggregate import columns, stack, statistic, union
 from editbench.analysis.curves import area_statistic, curve_columns
+from editbench.analysis.documents import same_tasks
 from editbench.analysis.multiple import Standing, holm, standings
 from editbench.analysis.paired import paired_test
-from editbench.analysis.sample import Sample, Statistic
+from editbench.analysis.sample import Sample, Statistic, alike
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric, ProbeMetric
 from editbench.store import RunResult, Status
@@ -64,14 +65,20 @@ def read_grid(runs: Sequence[RunResult], metrics: Sequence[str]) -> Grid:
 
 
 def is_tested(metric: Metric) -> bool:
-    """Whether a metric has a value per request, so that methods can be paired on it."""
-    return not isinstance(metric, CellMetric)
+    """Whether a metric has a value per request, or per document, so that methods can be paired on it."""
+    return not isinstance(metric, CellMetric) or metric.by_document
 
 
 def at_scale(metric: Metric, methods: Mapping[str, Mapping[int, CellFrame]], scale: int) -> dict[str, Sample]:
-    """Return the methods' samples at a scale, aligned: same requests, same seeds, NaN where one was not asked."""
+    """Return the methods' samples at a scale, aligned: same requests, same seeds, NaN where one was not asked.
+
+    Of a metric over documents, these stand in the place of requests; none are returned if methods had other tasks.
+    """
     tables = {label: {seed: columns(metric, cell) for seed, cell in cells.items()} for label, cells in methods.items()}
     known = {label: {seed: t for seed, t in found.items() if t is not None} for label, found in tables.items()}
+    if isinstance(metric, CellMetric):
+        every = [table for found in known.values() for table in found.values()]
+        return aligned(known, alike(every[0].shape[1])) if every and same_tasks(every) else {}
     return aligned(known, statistic(metric, scale))
 
 

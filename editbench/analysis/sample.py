@@ -64,6 +64,11 @@ class Harmonic:
 MEAN = Weighted((1.0,))
 
 
+def alike(parts: int) -> Weighted:
+    """Return the mean of so many parts, each alike."""
+    return Weighted((1.0 / parts,) * parts)
+
+
 @dataclass(frozen=True)
 class Sample:
     """Values of requests, and the statistic to be estimated from them.

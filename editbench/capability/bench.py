@@ -20,7 +20,7 @@ from editbench.capability.index import lm_eval_version
 from editbench.capability.loading import Loaded, explain, load_tasks
 from editbench.capability.local_data import LocalData
 from editbench.capability.quiet import own_random_state
-from editbench.capability.spec import CapabilitySpec
+from editbench.capability.spec import DOCUMENTS, CapabilitySpec
 from editbench.capability.tasks import Asked, resolve
 from editbench.errors import StoreError
 from editbench.store import append_lines, read_json, read_lines, replace_file
@@ -28,7 +28,7 @@ from editbench.store import append_lines, read_json, read_lines, replace_file
 if TYPE_CHECKING:
     from editbench.models.lm import LM
 
-SAMPLES, ENTRIES = "capability.jsonl", "capability.json"
+ENTRIES = "capability.json"
 
 Report = Callable[[float, str], None]
 
@@ -135,7 +135,7 @@ class Bench:
                 continue
             tell = _telling(report, number, len(parts), part.key)
             entry, lines = self._entry(part, tell, changed)
-            append_lines(folder / SAMPLES, lines)
+            append_lines(folder / DOCUMENTS, lines)
             entries[part.key] = entry
             replace_file(folder / ENTRIES, (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
         with own_random_state():
@@ -176,10 +176,10 @@ class Bench:
             for key, entry in found
             if key in wanted and entry["status"] == "done" and _same(entry, wanted[key])
         }
-        lines = read_lines(folder / SAMPLES)
+        lines = read_lines(folder / DOCUMENTS)
         left = [line for line in lines if json.loads(line)["task"] in kept]
         if len(left) < len(lines) or len(kept) < len(dict(found)):
-            replace_file(folder / SAMPLES, "".join(line + "\n" for line in left).encode())
+            replace_file(folder / DOCUMENTS, "".join(line + "\n" for line in left).encode())
             replace_file(folder / ENTRIES, json.dumps(kept, ensure_ascii=False, indent=1).encode())
         return kept
 

@@ -9,19 +9,23 @@ from typing import Any
 from editbench.metrics.metric import CellMetric
 
 
-def _tasks(cell: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the entries that count: of tasks with a highest value, measured on both models.
+def counted(cell: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of a ``cell.json`` that count, by task: those with a highest value, measured on both models.
 
     None count if a task failed on this model alone: the mean over the others would be of another test.
     """
-    entries = (cell.get("capability") or {}).values()
-    if any(entry["status"] == "failed" and entry["at"] == "edited" for entry in entries):
-        return []
-    return [
-        entry
-        for entry in entries
+    entries = cell.get("capability") or {}
+    if any(entry["status"] == "failed" and entry["at"] == "edited" for entry in entries.values()):
+        return {}
+    return {
+        name: entry
+        for name, entry in entries.items()
         if entry["status"] == "done" and entry["scale"] and None not in (entry["value"], entry["unedited"])
-    ]
+    }
+
+
+def _tasks(cell: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return list(counted(cell).values())
 
 
 def _root_sum(values: Sequence[float | None]) -> float | None:
@@ -82,6 +86,7 @@ METRICS = (
         "lm-eval: github.com/EleutherAI/lm-evaluation-harness",
         capability,
         error=capability_error,
+        by_document=True,
     ),
     CellMetric(
         "capability-ratio",

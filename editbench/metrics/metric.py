@@ -87,9 +87,11 @@ class CellMetric(Metric):
     unit: ``s``, ``B`` or "".
     reads_talk: whether it is read from what the model says at length, which takes time and is measured only for it.
     error: ``cell.json`` -> the value's standard error, or None where it has none.
+    by_document: whether it is a mean over documents whose outcomes the cell keeps, on which methods can be paired.
     """
 
     function: Callable[[Mapping[str, Any]], float | None] = lambda cell: None
     unit: str = ""
     reads_talk: bool = False
     error: Callable[[Mapping[str, Any]], float | None] = lambda cell: None
+    by_document: bool = False
