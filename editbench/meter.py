@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 import time
@@ -38,6 +40,19 @@ def timed(device: torch.device) -> Iterator[Stopwatch]:
     finally:
         _wait_for(device)
         watch.seconds = time.perf_counter() - start
+
+
+def release_freed_memory(device: torch.device) -> None:
+    """Give memory that was freed back to the system, so that one cell's peak does not count what another left.
+
+    The C library keeps what was freed for later use; only glibc can be told to let go of it.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -26,7 +26,7 @@ from editbench.fluency import spread
 from editbench.health import due, perplexity
 from editbench.job import Job
 from editbench.measure import Examination
-from editbench.meter import timed
+from editbench.meter import release_freed_memory, timed
 from editbench.models.load import load_lm
 from editbench.plan import Plan, RunOptions, RunSpec
 from editbench.progress import ALREADY_THERE, Progress, clock, run_label
@@ -224,6 +224,7 @@ class Runner:
         try:
             self._ask_unedited(job, scales)
             self.progress.stage("preparing")
+            release_freed_memory(job.lm.device)
             stream = Stream(job.lm, job.new_method(self._report_preparing), job.reference)
             self._lead(job, stream, left, cuts, *files)
         except StoreError:
