@@ -18,6 +18,7 @@ from editbench.errors import StoreError, UserError
 from editbench.publishable import named, refuse_unpublishable
 from editbench.results import shown_runs, stored_leaderboard, suite_name
 from editbench.store import (
+    SHARED_DOCUMENTS,
     SHARED_RECORDS,
     CellResult,
     RunResult,
@@ -186,6 +187,7 @@ def _write(folder: Path, runs: Sequence[RunResult]) -> None:
         for cell in run.cells:
             replace_file(place / "cells" / str(cell.scale) / "cell.json", pretty_json(cell.data))
     write_records(folder / SHARED_RECORDS, runs)
+    _write_documents(folder / SHARED_DOCUMENTS, runs)
 
 
 def write_records(path: Path, runs: Sequence[RunResult]) -> None:
@@ -203,13 +205,11 @@ def write_records(path: Path, runs: Sequence[RunResult]) -> None:
         for run in runs:
             for cell in run.cells:
                 if cell.status is Status.DONE:
-                    writer.write_table(_labelled(run, cell, wanted))
+                    writer.write_table(_labelled(run, cell).cast(wanted))
 
 
-def _labelled(run: RunResult, cell: CellResult, wanted: Any) -> Any:
-    import pyarrow as pa
-
-    from editbench.analysis.records import LABELS, record_table
+def _labelled(run: RunResult, cell: CellResult) -> Any:
+    from editbench.analysis.records import record_table
 
     table = record_table(cell.records, cell.where)
     written = int(cell.data.get("counts", {}).get("records", table.num_rows))
@@ -218,9 +218,37 @@ def _labelled(run: RunResult, cell: CellResult, wanted: Any) -> Any:
             f"{cell.records} has {table.num_rows:,} records of {named(run)} at {cell.scale:,}, not {written:,}.",
             hint="Copy it again, or delete that cell's folder and run it again.",
         )
+    return _with_labels(run, cell, table)
+
+
+def _with_labels(run: RunResult, cell: CellResult, table: Any) -> Any:
+    """Return a table with the columns that tell cells apart in front."""
+    import pyarrow as pa
+
+    from editbench.analysis.records import LABELS
+
     values = (*key_of(run), cell.scale)
     columns = [pa.array([value] * table.num_rows, kind) for value, kind in zip(values, LABELS.values(), strict=True)]
-    return pa.Table.from_arrays([*columns, *table.columns], schema=wanted)
+    return pa.Table.from_arrays([*columns, *table.columns], names=[*LABELS, *table.column_names])
+
+
+def _write_documents(path: Path, runs: Sequence[RunResult]) -> None:
+    """Write what became of each document of capability tasks, for the cells that were asked any; else no file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from editbench.analysis.documents import read_documents
+
+    tables = []
+    for run in runs:
+        for cell in run.cells:
+            frame = read_documents(cell) if cell.status is Status.DONE else None
+            if frame is not None:
+                tables.append(_with_labels(run, cell, pa.Table.from_pandas(frame, preserve_index=False)))
+    if tables:
+        pq.write_table(
+            pa.concat_tables(tables).replace_schema_metadata(), path, compression="zstd", compression_level=9
+        )
 
 
 def _index(runs: Sequence[RunResult]) -> bytes:

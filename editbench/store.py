@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 # In a folder of published results, beside a suite's models: the records of all its cells.
-SHARED_RECORDS = "records.parquet"
+SHARED_RECORDS, SHARED_DOCUMENTS = "records.parquet", "documents.parquet"  # of a published suite's cells
 
 
 class Status(StrEnum):

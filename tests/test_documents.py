@@ -83,6 +83,6 @@ def test_without_an_outcome_for_every_document_there_is_no_table(tmp_path: Path)
     (tmp_path / "b" / "capability.jsonl").unlink()
     assert document_table(gone) is None
     torn = cell(tmp_path / "c", {"t": [1, 0]})
-    (tmp_path / "c" / "capability.jsonl").write_text('{"task": "t", "doc')
+    (tmp_path / "c" / "capability.jsonl").write_text('{"task": "t", "doc\n')
     with pytest.raises(StoreError, match="is damaged"):
         document_table(torn)

@@ -16,13 +16,14 @@ from results_tree import SUITE, done, write_all, write_run
 
 import editbench.published
 from editbench.analysis.aggregate import load_records
+from editbench.analysis.documents import document_table
 from editbench.analysis.records import record_table
 from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.plan import Plan
 from editbench.published import publish
 from editbench.report.readme import BEGIN, END
-from editbench.store import SHARED_RECORDS, CellOutcome, Status, Store, pretty_json, read_json
+from editbench.store import SHARED_DOCUMENTS, SHARED_RECORDS, CellOutcome, Status, Store, pretty_json, read_json
 
 ROOT = Path(__file__).parents[1]
 CLEAN = {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False}
@@ -102,6 +103,37 @@ def test_compare_reads_what_is_published(tree: Any) -> None:
     found = [invoke("compare", "none", "local", "--json", "--results", place) for place in ("published", "results")]
     assert found[0].exit_code == 0, found[0].output
     assert json.loads(found[0].stdout) == json.loads(found[1].stdout)
+
+
+def add_capability(store: Store) -> None:
+    """Give every cell two documents of a task, the second wrong after an edit by ``local``."""
+    for path in store.root.rglob("cell.json"):
+        outcomes = [1.0, 0.0 if "local" in path.parts else 1.0]
+        entry = {"status": "done", "reason": "", "settings": "s", "n": 2, "scale": 1.0, "unedited": 1.0}
+        entry |= {"value": sum(outcomes) / 2, "stderr": 0.0}
+        alter(path, lambda value, entry=entry: value.update(capability={"t": entry}))  # type: ignore[misc]
+        rows = [{"task": "t", "doc_id": k, "doc_hash": f"h{k}", "outcome": one} for k, one in enumerate(outcomes)]
+        (path.parent / "capability.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_became_of_each_document_is_published_too(tree: Any) -> None:
+    _, store = tree
+    publish("small.yaml", store.root, Path("published"))
+    assert not list(Path("published").rglob(SHARED_DOCUMENTS))  # there are none
+    shutil.rmtree("published")
+    add_capability(store)
+    publish("small.yaml", store.root, Path("published"))
+    everything = pd.read_parquet(Path("published/runs/small") / SHARED_DOCUMENTS)
+    assert list(everything) == ["model", "method", "seed", "scale", "task", "doc_id", "doc_hash", "outcome"]
+    assert everything.groupby("method").outcome.agg(list).to_dict() == {"local": [1, 0, 1, 0], "none": [1, 1, 1, 1]}
+    for one, other in zip(store.scan(), Store(Path("published")).scan("small"), strict=True):
+        for a, b in zip(one.cells, other.cells, strict=True):
+            before, after = document_table(a), document_table(b)
+            assert before is not None and after is not None
+            pd.testing.assert_frame_equal(after, before)
+    before = files(Path("published"))
+    publish("small.yaml", Path("published"), Path("again"))  # from what is published
+    assert files(Path("again")) == before
 
 
 def test_publishing_the_same_runs_again_changes_no_byte_and_writes_nothing(tree: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,20 +11,22 @@ import pandas as pd
 from editbench.capability.spec import DOCUMENTS
 from editbench.errors import StoreError
 from editbench.metrics.capability import counted
-from editbench.store import CellResult, read_lines
+from editbench.store import SHARED_DOCUMENTS, CellResult, read_lines
+
+COLUMNS = {"task": "str", "doc_id": "int64", "doc_hash": "str", "outcome": "float64"}
 
 
 def document_table(cell: CellResult) -> pd.DataFrame | None:
     """Return a row per document and a column per task: its outcome over the task's highest value, NaN in other tasks.
 
     Only tasks that count for ``capability``. A row is named by task, settings and document, so that only what was
-    asked alike is paired. None where a task's value is no mean over documents that were kept: a published cell, a
-    group that weighs its tasks, a score of the whole output. Raises :class:`StoreError` for a damaged file.
+    asked alike is paired. None where a task's value is no mean over documents that were kept: a group that weighs its
+    tasks, a score of the whole output. Raises :class:`StoreError` for a damaged file.
     """
-    path, tasks = cell.records.parent / DOCUMENTS, counted(cell.data)
-    if cell.where or not tasks or not path.is_file():
+    tasks = counted(cell.data)
+    frame = read_documents(cell) if tasks else None
+    if frame is None:
         return None
-    frame = _read(path)
     frame = frame[frame["task"].isin(list(tasks))]
     sizes = frame.dropna(subset="outcome").groupby("task").size().to_dict()
     if sizes != {name: entry["n"] for name, entry in tasks.items()}:
@@ -44,11 +45,20 @@ def same_tasks(tables: Sequence[pd.DataFrame]) -> bool:
     return len({tuple(table.columns) for table in tables}) <= 1
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_documents(cell: CellResult) -> pd.DataFrame | None:
+    """Return a cell's documents in their order, columns task, doc_id, doc_hash and outcome (NaN: none), or None if it
+    has none. Raises :class:`StoreError` for a damaged file.
+    """
+    path = cell.records.parent / (SHARED_DOCUMENTS if cell.where else DOCUMENTS)
+    if not path.is_file():
+        return None
     try:
-        frame = pd.DataFrame([json.loads(line) for line in read_lines(path)])
-        return frame[["task", "doc_id", "doc_hash", "outcome"]].astype({"outcome": float})
-    except (ValueError, KeyError) as error:
-        raise StoreError(
-            f"{path} is damaged: {error}", hint="Copy it again, or delete that cell's folder and run it again."
-        ) from error
+        if cell.where:
+            filters = [(name, "==", value) for name, value in cell.where.items()]
+            frame = pd.read_parquet(path, columns=list(COLUMNS), filters=filters)
+        else:
+            frame = pd.DataFrame([json.loads(line) for line in read_lines(path)], columns=list(COLUMNS))
+        return frame.astype(COLUMNS)
+    except (ValueError, OSError) as error:
+        again = "Copy it again." if cell.where else "Copy it again, or delete that cell's folder and run it again."
+        raise StoreError(f"{path} is damaged: {error}", hint=again) from error
