@@ -42,9 +42,11 @@ def block(boards: Sequence[Leaderboard], drawn: Mapping[str, Sequence[str]]) -> 
 
 
 def section(board: Leaderboard, drawn: Sequence[str]) -> str:
-    """Return what the README shows of one suite: its leaderboard, and its figures under it."""
+    """Return what the README shows of one suite: its figures, and the leaderboard folded away under them."""
+    title, _, table = as_markdown(board).partition("\n\n")
     shown = [f"![{board.about.suite}: success against the number of edits]({address})\n" for address in drawn]
-    return "\n".join([as_markdown(board), *shown])
+    folded = ["<details><summary>The leaderboard</summary>\n", table, "</details>\n"]
+    return "\n".join([f"{title}\n", *shown, *folded])
 
 
 def filled(text: str, boards: Sequence[Leaderboard], drawn: Mapping[str, Sequence[str]]) -> str:
