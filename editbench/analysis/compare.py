@@ -100,7 +100,8 @@ def compare(matches: Sequence[Match], metrics: Sequence[str], scales: Sequence[i
     notes = [f"{line} ({one.model}, {one.labels[0]})" for one in matches for line in other_conditions(one)]
     if tested:
         names = "; ".join(dict.fromkeys(v.test.name for v in tested if v.test is not None))
-        notes.insert(0, f"{len(tested)} comparison(s), paired by request: {names}; p corrected by Holm; 5%.")
+        units = " or ".join(dict.fromkeys(_units(METRICS[v.metric])[:-1] for v in tested))
+        notes.insert(0, f"{len(tested)} comparison(s), paired by {units}: {names}; p corrected by Holm; 5%.")
     return Comparison(tuple(verdicts), tuple(notes))
 
 
@@ -155,7 +156,7 @@ def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, C
     if not pairs:
         return replace(empty, says=f"No {_units(metric)[:-1]} has a {metric.title} on both sides.")
     if pairs < FEWEST:
-        says = f"{pairs} {_units(metric)} in common: fewer than {FEWEST} cannot show a difference, whatever they say."
+        says = f"{pairs} in common of the {_units(metric)}: fewer than {FEWEST} cannot show a difference, whatever they say."
         return replace(empty, says=says)
     test = paired_test(samples["a"], samples["b"])
     low, high = difference_interval(samples["a"], samples["b"], metric.is_share) or (None, None)
