@@ -156,7 +156,7 @@ def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, C
     if not pairs:
         return replace(empty, says=f"No {_units(metric)[:-1]} has a {metric.title} on both sides.")
     if pairs < FEWEST:
-        says = f"{pairs} in common of the {_units(metric)}: fewer than {FEWEST} cannot show a difference, whatever they say."
+        says = f"{pairs} in common of the {_units(metric)}: fewer than {FEWEST} cannot show a difference."
         return replace(empty, says=says)
     test = paired_test(samples["a"], samples["b"])
     low, high = difference_interval(samples["a"], samples["b"], metric.is_share) or (None, None)
