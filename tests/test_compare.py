@@ -118,6 +118,24 @@ def test_two_seeds_are_a_sample_of_seeds_and_are_counted(tmp_path: Path) -> None
     assert "two-level t over 2 seeds" in str(row["test"])
 
 
+def test_a_suite_named_by_its_file_is_compared_in_its_own_metrics(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    (tmp_path / "many.yaml").write_text(SUITE.format(data=tmp_path / "things.jsonl").replace("locality, ", ""))
+    found = verdicts("none", "half", "--results", root, "--suite", str(tmp_path / "many.yaml"))
+    assert {metric for _, _, metric in found} == {"reliability"}
+
+
+def test_a_difference_that_only_the_correction_takes_away_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHARES, "half", 0.1)  # 6 of 60, none the other way: p = 2 / 2^6, doubled for two cells
+    found = verdicts("none", "half", "--results", fill(tmp_path))
+    row = found["half", 60, "reliability"]
+    assert (row["mark"], row["p"], row["p_corrected"]) == ("~", 0.03125, 0.0625)
+    assert "alone p would be 0.031, and --scale or --metrics compare fewer cells" in str(row["says"])
+    assert "alone" not in str(found["half", 60, "locality"]["says"])
+
+
 def test_every_p_is_corrected_for_all_the_cells_that_are_shown(tmp_path: Path) -> None:
     root = fill(tmp_path)
     alone = verdicts("none", "half", "--results", root, "--metrics", "reliability", "--scale", "60")

@@ -46,6 +46,7 @@ def test_a_table_has_a_column_per_task_and_its_mean_is_capability(tmp_path: Path
     sample = at_scale(CAPABILITY, {"a": {0: CellFrame(one)}}, 10)["a"]
     value = evaluate(CAPABILITY, [CellFrame(one)])
     assert value is not None and sample.value == pytest.approx(value.value) == pytest.approx(0.75)
+    assert value.n == 6  # documents
 
 
 def test_one_task_is_tested_by_mcnemar_and_several_count_alike(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from editbench.analysis.leaderboard import About, Leaderboard, build
 from editbench.analysis.statistics import wilson
 from editbench.datasets import load_dataset
 from editbench.errors import UnknownName, UserError
+from editbench.metrics import METRICS
 from editbench.plan import Plan, RunOptions, RunSpec, bind, make_plan
 from editbench.records import Record
 from editbench.report.tables import amount, as_frame, as_markdown, as_rich
@@ -191,6 +193,31 @@ def test_every_table_states_protocol_n_and_seeds(tmp_path: Path) -> None:
         for part in ("target field", "EOS", "greedy", "stop eos-newline-sentence", "after-all", "One seed", "1.000 ["):
             assert part in text
     assert list(as_frame(found).columns)[-3:] == ["n", "Seeds", "Status"]
+
+
+def test_a_narrow_terminal_gets_several_tables_and_every_number_whole(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    found = board(*write_all(tmp_path))
+    shown = {}
+    for width in (60, 400):
+        console = Console(width=width, record=True, file=(tmp_path / "out").open("w"))
+        console.print(as_rich(found))
+        shown[width] = console.export_text()
+        assert max(map(len, shown[width].splitlines())) <= width
+    heads = {width: [line for line in text.splitlines() if "Method" in line] for width, text in shown.items()}
+    assert len(heads[400]) == 1 and len(heads[60]) > 1
+    assert " ".join(heads[60]).count("Reliability ↑") == 1 and all("Scale" in line for line in heads[60])
+    numbers = [re.findall(r"\d\.\d{3} \[\d\.\d{3}–\d\.\d{3}\]", text) for text in shown.values()]
+    assert sorted(numbers[0]) == sorted(numbers[1]) and numbers[0]
+
+
+def test_an_edit_that_changes_nothing_has_no_cost_in_time() -> None:
+    cell = {"scale": 10, "timings": {"edit_s": 5.0}, "edit": {"nbytes": 8}}
+    assert METRICS["edit-seconds"].function(cell) == 5.0  # type: ignore[attr-defined]
+    assert METRICS["seconds-per-edit"].function(cell) == 0.5  # type: ignore[attr-defined]
+    for name in ("edit-seconds", "seconds-per-edit"):
+        assert METRICS[name].function({**cell, "edit": {"nbytes": 0}}) is None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_ranks_share_letters_where_methods_cannot_be_told_apart(tmp_path: Path) 
     rows = {(row.method, row.scale): row for row in stored_leaderboard("many", root).rows}
     assert [rows[name, 60].standings["reliability"].rank for name in (WEIRD, "half", "none")] == [1, 2, 3]
     few = [rows[name, 3].standings["reliability"] for name in (WEIRD, "half", "none")]
-    assert {(s.rank, s.low, s.high, s.letters) for s in few} == {(1, 1, 3, "a")}
+    assert {(s.rank, s.low, s.high, s.letters, s.top) for s in few} == {(1, 1, 3, "a", False)}
     assert all(rows[name, 60].standings["locality"].top for name in (WEIRD, "half", "none"))
     assert "edit-seconds" not in rows["half", 60].standings
 
@@ -145,6 +145,15 @@ def test_without_a_suite_all_are_shown_and_ranked_together(tmp_path: Path) -> No
     for form in ("--markdown", "--latex", "--csv"):
         assert "we" in invoke("leaderboard", root, form).stdout
     assert "Mean rank" in invoke("leaderboard", root, "--scale", "60").stdout
+
+    # the same model's name, other weights: no ranks
+    for path in Path(root).glob("runs/*/**/manifest.json"):
+        manifest = json.loads(path.read_text())
+        of = "bfloat16" if manifest["suite"] == "more" else "float32"
+        path.write_text(json.dumps({**manifest, "model": {**manifest["model"], "weights_hash": of, "dtype": of}}))
+    found = json.loads(invoke("leaderboard", root, "--json").stdout)
+    assert [board["suite"] for board in found["suites"]] == ["many", "more"] and found["overall"]["tests"] is None
+    assert any("their weights differ" in note and "more in bfloat16" in note for note in found["overall"]["notes"])
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:

@@ -240,7 +240,8 @@ def _of_cells(metric: CellMetric, cells: Sequence[CellFrame]) -> Value | None:
     if len(errors) == len(found):
         # seeds are measured on the same documents, so that pooling them does not make the interval narrower
         interval = normal_interval(value, float(np.mean(errors)), metric.range)
-    return _with_interval(value, interval, len(found))
+    tables = [table for cell in cells if metric.by_document and (table := cell.documents) is not None]
+    return _with_interval(value, interval, sum(map(len, tables)) if tables else len(found))
 
 
 def _with_interval(value: float, interval: Interval | None, n: int) -> Value:

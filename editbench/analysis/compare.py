@@ -8,15 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from editbench.analysis.aggregate import CellFrame
-from editbench.analysis.contest import at_scale, is_tested
+from editbench.analysis.contest import FEWEST, at_scale, is_tested, shared_units
 from editbench.analysis.multiple import ALPHA, holm
 from editbench.analysis.paired import Test, difference_interval, paired_test
 from editbench.analysis.sides import Match, other_conditions
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric
 from editbench.store import RunResult, Status
-
-FEWEST = 6  # with five, even all in one direction come to p = 0.06
 
 
 class Mark(StrEnum):
@@ -84,16 +82,18 @@ class Comparison:
         return {"verdicts": [verdict.as_dict() for verdict in self.verdicts], "notes": list(self.notes)}
 
 
-def compare(matches: Sequence[Match], metrics: Sequence[str], scales: Sequence[int] | None = None) -> Comparison:
+def compare(
+    matches: Sequence[Match], metrics: Mapping[str, Sequence[str]], scales: Sequence[int] | None = None
+) -> Comparison:
     """Compare B with A wherever they match.
 
     Parameters
     ----------
     matches: what goes together.
-    metrics: names; those without a value per request cannot be tested, which is said.
+    metrics: suite -> names; those without a value per request or document cannot be tested, which is said.
     scales: only these; None: all.
     """
-    found = [verdict for one in matches for verdict in _of_match(one, metrics, scales)]
+    found = [verdict for one in matches for verdict in _of_match(one, metrics[one.suite], scales)]
     tested = [verdict for verdict in found if verdict.test is not None]
     corrected = iter(holm([verdict.test.p for verdict in tested if verdict.test is not None]))
     verdicts = [_decided(v, next(corrected)) if v.test is not None else v for v in found]
@@ -152,7 +152,7 @@ def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, C
     if not is_tested(metric):
         return replace(empty, says=f"{metric.title} is a single measurement per run: there is nothing to test it with.")
     samples = at_scale(metric, {"a": sides[0], "b": sides[1]}, scale)
-    pairs = int((samples["a"].known & samples["b"].known).any(axis=(1, 2)).sum()) if len(samples) == 2 else 0
+    pairs = shared_units(samples["a"], samples["b"]) if len(samples) == 2 else 0
     if not pairs:
         return replace(empty, says=f"No {_units(metric)[:-1]} has a {metric.title} on both sides.")
     if pairs < FEWEST:
@@ -190,7 +190,9 @@ def _alike(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
     if not test.a_only and not test.b_only:
         return f"{metric.title} is the same on every one of {test.asked:,} {_units(metric)}. {_seeds(test)}"
     bound = max(abs(verdict.low or 0.0), abs(verdict.high or 0.0))
-    limit = f"; one above {bound:.3f} is unlikely" if bound else ""
+    limit = f"; one beyond ±{bound:.3f} is unlikely" if bound else ""
+    if test.p <= ALPHA:
+        limit += f"; alone p would be {p_text(test.p)}, and --scale or --metrics compare fewer cells"
     wins = _wins(test, metric, a, b)
     return f"No difference found in {metric.title}: {wins} (corrected p {p_text(p)}){limit}. {_seeds(test)}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from editbench.analysis.aggregate import CellFrame
 
 Tables = Mapping[int, "pd.DataFrame"]  # seed -> values by request and part
+
+FEWEST = 6  # requests that can show a difference: with five, even all in one direction come to p = 0.06
 
 
 @dataclass(frozen=True)
@@ -118,17 +120,20 @@ class Contest:
 def contest(samples: Mapping[str, Sample], higher_is_better: bool) -> Contest:
     """Test all pairs of aligned samples, correct by Holm, and rank.
 
-    Two that share no request cannot be separated. One method alone has rank 1 and was compared with nobody.
+    Two that share no request cannot be separated. One method alone has rank 1 and was compared with nobody. Where no
+    pair shares :data:`FEWEST` requests nobody is called best.
     """
     labels = list(samples)
     if not labels:
         return Contest({})
     p, names = np.ones((len(labels), len(labels))), []
     pairs = list(combinations(range(len(labels)), 2))
-    found = []
+    found, most = [], 0
     for i, j in pairs:
         a, b = samples[labels[i]], samples[labels[j]]
-        if not (a.known & b.known).any():
+        shared = shared_units(a, b)
+        most = max(most, shared)
+        if not shared:
             found.append(1.0)
             continue
         test = paired_test(a, b)
@@ -137,7 +142,14 @@ def contest(samples: Mapping[str, Sample], higher_is_better: bool) -> Contest:
     for (i, j), corrected in zip(pairs, holm(found), strict=True):
         p[i, j] = p[j, i] = corrected
     ranked = standings([samples[label].value for label in labels], p, higher_is_better)
+    if pairs and most < FEWEST:
+        ranked = [replace(standing, top=False) for standing in ranked]
     return Contest(dict(zip(labels, ranked, strict=True)), tuple(dict.fromkeys(names)))
+
+
+def shared_units(a: Sample, b: Sample) -> int:
+    """Return how many requests, or documents, have a value on both sides in some seed."""
+    return int((a.known & b.known).any(axis=(1, 2)).sum())
 
 
 def standings_of(samples: Mapping[str, Sample], name: str) -> Contest:

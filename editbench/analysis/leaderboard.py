@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from editbench.analysis.aggregate import Value, estimate, evaluate
-from editbench.analysis.contest import Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
+from editbench.analysis.contest import FEWEST, Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
 from editbench.analysis.multiple import Standing
 from editbench.analysis.pareto import front
 from editbench.analysis.selection import (
@@ -24,7 +24,7 @@ from editbench.analysis.selection import (
     several_machines,
 )
 from editbench.errors import UserError
-from editbench.metrics import METRICS, ProbeMetric
+from editbench.metrics import METRICS, CellMetric, ProbeMetric
 from editbench.metrics.drift import collapse_point
 from editbench.store import RunResult, Status
 
@@ -169,12 +169,12 @@ def build(
         dataset=first["dataset"]["name"],
         rows=tuple(sorted(rows, key=lambda row: _order(row, about.metrics[0]))),
         notes=(
-            *_about_intervals(rows),
+            *_about_intervals(rows, about),
             *_about_ranks(rows, about, tests),
             *notes,
             *left_out,
             *machines,
-            *_about_caps(plan),
+            *_about_caps(plan, {row.method for row in rows}),
         ),
         over=parts[0].over,
     )
@@ -195,10 +195,11 @@ def with_fronts(board: Leaderboard, metrics: Sequence[str]) -> Leaderboard:
     return replace(board, rows=marked, notes=(*board.notes, note), front=tuple(metrics))
 
 
-def _about_caps(plan: Plan | None) -> list[str]:
+def _about_caps(plan: Plan | None, labels: set[str]) -> list[str]:
     methods = [] if plan is None else plan.suite.methods
     largest = 0 if plan is None else plan.suite.measured[-1]
     capped = [(spec.shown, spec.cap) for spec in methods if spec.cap is not None and spec.cap.scale < largest]
+    capped = [(shown, cap) for shown, cap in capped if shown in labels]
     return [f"{shown} goes no further than {cap.scale:,}: {cap.why}" for shown, cap in capped]
 
 
@@ -208,19 +209,25 @@ def _order(row: Row, main: str) -> tuple[Any, ...]:
     return row.model, row.scale, value is None, sign * value.value if value else 0.0, row.method
 
 
-def _about_intervals(rows: Sequence[Row]) -> list[str]:
+def _units(about: About) -> str:
+    """Say over what intervals and tests are: requests, but for what is measured by document."""
+    metrics = [METRICS[name] for name in about.metrics]
+    titles = [metric.title for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+    return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
+
+
+def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
     seeds = sorted({seed for row in rows for seed in row.seeds})
     if not seeds:
         return []
     if len(seeds) == 1:
-        return [f"Intervals are 95%, over requests. One seed ({seeds[0]}): nothing is said about others."]
-    said = (
-        f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap (seeds, requests)."
-    )
+        return [f"Intervals are 95%, over {_units(about)}. One seed ({seeds[0]}): nothing is said about others."]
+    drawn = f"seeds, {_units(about)}"
+    said = f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap ({drawn})."
     if len(seeds) == 2:
         said += " Two say little about how seeds differ: only large differences can show; three or more show more."
     fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
-    return [said, *([f"One seed only, intervals over requests: {', '.join(fewer)}."] if fewer else [])]
+    return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
 
 
 def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
@@ -232,7 +239,8 @@ def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> lis
         return ["One method: compared with nobody."]
     return [
         f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same requests: {'; '.join(tests)}; Holm, 5%. Bold: best, or not separably worse."
+        f"All pairs on the same {_units(about)}: {'; '.join(tests)}; Holm, 5%. "
+        f"Bold: best, or not separably worse, of {FEWEST} or more."
     ]
 
 

@@ -47,8 +47,8 @@ def overall(boards: Sequence[Leaderboard]) -> Overall:
     """Return the methods' mean ranks over the blocks of some leaderboards, each at one scale or over scales.
 
     Of a board with several scales the largest counts, so that a block is one measurement. Only ranks go from block to
-    block; datasets and protocols may differ there, and are named. Raises :class:`UserError` if one model's name stands
-    for different weights, or the boards have different main metrics.
+    block; datasets and protocols may differ there, and are named. No ranks where one model's name stands for different
+    weights. Raises :class:`UserError` if the boards have different main metrics.
     """
     metric = boards[0].about.metrics[0]
     other = [board.about.suite for board in boards if board.about.metrics[0] != metric]
@@ -57,9 +57,10 @@ def overall(boards: Sequence[Leaderboard]) -> Overall:
             f"The main metric of {boards[0].about.suite} is {metric}, that of {', '.join(other)} another.",
             hint="Name it: --metrics reliability",
         )
-    _refuse_other_weights(boards)
     values = _values(boards, metric)
     notes = [_about_blocks(boards)] if len({board.protocol_hash for board in boards}) > 1 else []
+    if other_weights := _other_weights(boards):
+        return Overall(values, None, metric, (*notes, other_weights))
     whole = values.dropna(axis=1)
     left_out = [str(method) for method in values.columns if method not in whole.columns]
     if left_out:
@@ -96,17 +97,18 @@ def _cannot(tests: Friedman) -> list[str]:
     return said
 
 
-def _refuse_other_weights(boards: Sequence[Leaderboard]) -> None:
+def _other_weights(boards: Sequence[Leaderboard]) -> str:
+    """Say which model's name stands for different weights, and where; "" if none does."""
     known: dict[str, dict[str, str]] = {}
     for board in boards:
         for row in board.rows:
             for run in row.runs:
                 if weights := str(run.get("weights_hash") or "")[:12]:
-                    known.setdefault(row.model, {}).setdefault(weights, board.about.suite)
-    for model, found in known.items():
-        if len(found) > 1:
-            listed = "; ".join(f"{weights} ({suite})" for weights, suite in found.items())
-            raise UserError(
-                f"These suites cannot be ranked together, they differ in the weights of {model}: {listed}.",
-                hint="Name the suites that belong together: editbench leaderboard SUITE SUITE",
-            )
+                    known.setdefault(row.model, {}).setdefault(weights, f"{board.about.suite} in {run.get('dtype')}")
+    several = {model: found for model, found in known.items() if len(found) > 1}
+    listed = "; ".join(f"{model}: {', '.join(found.values())}" for model, found in several.items())
+    return (
+        f"no ranks over these suites, their weights differ ({listed}): name those that belong together"
+        if listed
+        else ""
+    )

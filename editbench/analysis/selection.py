@@ -137,6 +137,7 @@ def provenance(run: RunResult) -> dict[str, Any]:
         "started": manifest.get("started", ""),
         "checkout": manifest.get("checkout"),
         "weights_hash": manifest["model"].get("weights_hash", ""),
+        "dtype": manifest["model"].get("dtype"),
         "method_source": manifest["method"].get("source_hash", ""),
         "machine": {"cpu": machine.get("cpu", ""), "gpus": machine.get("gpus", []), "cores": machine.get("cores")},
         "packages": manifest.get("packages", {}),

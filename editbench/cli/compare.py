@@ -37,7 +37,7 @@ def command(a: str, b: str, results: Path, as_json: bool, markdown: bool, **give
 
     suite = suite_name(given["suite"]) if given["suite"] else None
     matches = match(find_side(a, results, suite), find_side(b, results, suite))
-    found = compare(matches, _metrics(given["metrics"], matches), given["scales"])
+    found = compare(matches, _metrics(given["metrics"], matches, given["suite"]), given["scales"])
     _refuse_nothing(found, given["scales"])
     if as_json:
         echo_json(found.as_dict())
@@ -47,16 +47,16 @@ def command(a: str, b: str, results: Path, as_json: bool, markdown: bool, **give
         echo_rich(compared_as_rich(found))
 
 
-def _metrics(given: list[str] | None, matches: list[Match]) -> list[str]:
-    """Return the metrics asked for, else those of the suites that can be tested."""
+def _metrics(given: list[str] | None, matches: list[Match], asked: str | None) -> dict[str, list[str]]:
+    """Return for each suite the metrics asked for, else those of its own that can be tested."""
     from editbench.analysis.contest import is_tested
     from editbench.metrics import METRICS, check_metric_name
     from editbench.results import metrics_of
 
     for name in given or ():
         check_metric_name(name)
-    of_suites = dict.fromkeys(name for one in matches for name in metrics_of(one.suite))
-    return given or [name for name in of_suites if is_tested(METRICS[name])]
+    suites = dict.fromkeys(one.suite for one in matches)
+    return {suite: given or [n for n in metrics_of(asked or suite) if is_tested(METRICS[n])] for suite in suites}
 
 
 def _refuse_nothing(found: Comparison, scales: list[int] | None) -> None:

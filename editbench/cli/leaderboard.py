@@ -85,7 +85,8 @@ def _board(suite: str, roots: Sequence[Path], given: dict[str, Any]) -> Leaderbo
         there = sorted({row.scale for row in board.rows})
         board = replace(board, rows=tuple(row for row in board.rows if row.scale in scales))
         if not board.rows:
-            raise UserError(f"There are no results of {suite} at scale {scales}.", f"There are: {there}.")
+            asked, found = (", ".join(f"{scale:,}" for scale in some) for some in (scales, there))
+            raise UserError(f"There are no results of {suite} at scale {asked}.", f"There are: {found}.")
     return with_fronts(board, pareto) if pareto else board
 
 

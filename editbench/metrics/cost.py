@@ -16,10 +16,16 @@ def _read(group: str, key: str) -> Callable[[Mapping[str, Any]], float | None]:
     return value
 
 
+def edit_seconds(cell: Mapping[str, Any]) -> float | None:
+    """Return the seconds spent editing; None for an edit of no bytes, where there was nothing to time."""
+    seconds = cell["timings"].get("edit_s")
+    return None if seconds is None or cell["edit"].get("nbytes") == 0 else float(seconds)
+
+
 def seconds_per_edit(cell: Mapping[str, Any]) -> float | None:
     """Return the seconds spent editing, divided by the number of edits."""
-    seconds = cell["timings"].get("edit_s")
-    return None if seconds is None else float(seconds) / int(cell["scale"])
+    seconds = edit_seconds(cell)
+    return None if seconds is None else seconds / int(cell["scale"])
 
 
 def _cost(
@@ -34,7 +40,7 @@ METRICS = (
         "Edit",
         "Seconds to compute the edit, without loading or evaluation.",
         "s",
-        _read("timings", "edit_s"),
+        edit_seconds,
     ),
     _cost("seconds-per-edit", "Per edit", "Edit seconds divided by the number of edits.", "s", seconds_per_edit),
     _cost(

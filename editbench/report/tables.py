@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from editbench.analysis.aggregate import Value
@@ -16,10 +17,13 @@ from editbench.store import Status
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
+    from rich.text import Text
 
 _ARROW = {"higher": "↑", "lower": "↓"}
 FRONT = "★"
+_STATUS_WIDTH = 30  # a reason is longer, and folded
 
 
 def amount(value: float, unit: str) -> str:
@@ -131,25 +135,62 @@ def heading(board: Leaderboard) -> str:
     return f"{board.about.suite}: {board.about.title}" if board.about.title else board.about.suite
 
 
-def as_rich(board: Leaderboard) -> Table:
-    """Return the leaderboard as a Rich table; what is best, or not separably worse, is bold."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(frozen=True)
+class Printed:
+    """A leaderboard for a terminal: one table, or several with the same rows where its columns need more width."""
 
-    title, caption = Text(heading(board), "table.title"), Text("\n".join(statement(board)), "table.caption")
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left")
-    table.caption_justify = "left"
-    for head in headers(board):
-        table.add_column(head, justify="right" if head in ("Scale", "n") else "left", overflow="fold")
-    start = first_metric(board)
-    for row, following in zip(board.rows, (*board.rows[1:], None), strict=True):
-        last = following is None or (following.scale, following.model) != (row.scale, row.model)
+    board: Leaderboard
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """Yield the tables; the first has the title, the last the statement."""
+        parts = self._parts(options.max_width)
+        for number, columns in enumerate(parts):
+            yield self._table(columns, first=number == 0, last=number == len(parts) - 1)
+
+    def _parts(self, width: int) -> list[list[int]]:
+        """Return the columns of each table: what names a row, and as many others as fit."""
+        heads, rows = headers(self.board), [cells(self.board, row) for row in self.board.rows]
+        wide = [3 + max(len(text) for text in (head, *(row[k] for row in rows))) for k, head in enumerate(heads)]
+        wide[-1] = min(wide[-1], _STATUS_WIDTH)
+        names = list(range(first_metric(self.board)))
+        parts: list[list[int]] = [[]]
+        for column in range(len(names), len(heads)):
+            if parts[-1] and sum(wide[k] for k in (*names, *parts[-1], column)) > width:
+                parts.append([])
+            parts[-1].append(column)
+        return [names + part for part in parts]
+
+    def _table(self, columns: Sequence[int], *, first: bool, last: bool) -> Table:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        board, heads = self.board, headers(self.board)
+        title = Text(heading(board), "table.title") if first else None
+        caption = Text("\n".join(statement(board)), "table.caption") if last else None
+        table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left")
+        table.caption_justify = "left"
+        for k in columns:
+            free = heads[k] in ("Method", "Status")
+            right = "right" if heads[k] in ("Scale", "n") else "left"
+            table.add_column(heads[k], justify=right, overflow="fold", no_wrap=not free)  # type: ignore[arg-type]
+        for row, following in zip(board.rows, (*board.rows[1:], None), strict=True):
+            ends = following is None or (following.scale, following.model) != (row.scale, row.model)
+            table.add_row(*self._texts(row, columns), end_section=ends)
+        return table
+
+    def _texts(self, row: Row, columns: Sequence[int]) -> list[Text]:
+        from rich.text import Text
+
         style = "" if row.status is Status.DONE else "yellow"
-        bold = {start + k for k, top in enumerate(marked(board, row)) if top}
-        texts = [Text(text, f"bold {style}" if k in bold else style) for k, text in enumerate(cells(board, row))]
-        table.add_row(*texts, end_section=last)
-    return table
+        start, texts = first_metric(self.board), cells(self.board, row)
+        bold = {start + k for k, top in enumerate(marked(self.board, row)) if top}
+        return [Text(texts[k], f"bold {style}" if k in bold else style) for k in columns]
+
+
+def as_rich(board: Leaderboard) -> Printed:
+    """Return the leaderboard for a terminal; what is best, or not separably worse, is bold."""
+    return Printed(board)
 
 
 def as_markdown(board: Leaderboard) -> str:

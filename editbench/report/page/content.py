@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def _run(run: RunResult) -> dict[str, Any]:
         "dtype": model.get("dtype"),
         "device": model.get("device"),
         "regime": f"{manifest['regime']} {manifest.get('chunk') or ''}".strip(),
-        "command": manifest.get("command", ""),
+        "command": _plain(manifest.get("command", "")),
         "name": method.get("name"),
         "cite": method.get("cite"),
         "hparams": method.get("hparams"),
@@ -133,3 +134,8 @@ def _run(run: RunResult) -> dict[str, Any]:
 
 def _dataset(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dataset.get(name) for name in ("name", "hash", "requests", "target_field", "faults")}
+
+
+def _plain(command: str) -> str:
+    """Return a command without the folder of results it was given, which is this machine's."""
+    return re.sub(r"\s--results[ =]('[^']*'|\S+)", "", command)
