@@ -7,6 +7,7 @@ join the methods that share a letter in the leaderboard (all pairs on the same r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -47,7 +48,8 @@ def _of_one_block(evidence: Evidence) -> pd.DataFrame:
     if not ranked:
         reasons = left_out(tidy(board, [name], evidence.scales))
         raise UserError(f"There is nothing to draw: no method has a rank by {name}.", "; ".join(reasons[:3]))
-    scale = max(row.scale for row in ranked)
+    methods = Counter(row.scale for row in ranked)
+    scale = max(scale for scale, count in methods.items() if count == max(methods.values()))
     rows = [_row(board, row) for row in ranked if row.scale == scale]
     return pd.DataFrame(rows).sort_values(["position", "method"], ignore_index=True)
 
