@@ -80,6 +80,7 @@ class RunSpec:
     seed: base of every random draw.
     scales: the scales to measure, ascending.
     stream: every scale of the suite: where a sequential stream is cut beside the multiples of ``chunk``.
+    goal: the largest scale the suite asks of this method, also where fewer are measured now; no part of the identity.
     regime, chunk: ``batch`` and None, or ``sequential`` and the requests per chunk.
     dataset, dataset_hash: where requests come from, and the hash of their content ("" until ``bind``).
     protocol, probes: how, and how much, the model is questioned.
@@ -110,6 +111,7 @@ class RunSpec:
     probes: Probes
     dtype: DType = "float32"
     source_hash: str = ""
+    goal: int = 0
     dataset_hash: str = ""
     suite_regime: str = "batch"
     on_collapse: Literal["continue", "stop"] = "continue"
@@ -218,6 +220,7 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         seed=seed,
         scales=tuple(scale for scale in suite.measured if scale <= most),
         stream=tuple(suite.scales),
+        goal=most,
         regime="batch" if chunk is None else "sequential",
         chunk=chunk,
         suite_regime=str(suite.regime),

@@ -238,7 +238,9 @@ class Runner:
         finally:
             if stream is not None:
                 stream.take_out()
-        for file in files:
+        # a stream that --max-scale ended here may be asked to go on
+        goes_on = job.run.regime == "sequential" and not left and scales[-1] < job.run.goal
+        for file in files[1:] if goes_on else files:
             file.unlink(missing_ok=True)
 
     def _lead(
@@ -261,6 +263,8 @@ class Runner:
         for start, stop in cuts:
             if not left:
                 break
+            if stop < stream.done:  # written, measured and looked at before this process
+                continue
             if start >= stream.done:
                 self._write(job, stream, (start, stop), left[0], savepoint)
                 if stop in job.run.stream or due(stream.pulses, stop):
@@ -309,12 +313,12 @@ class Runner:
 
     def _measure(self, job: Job, stream: Stream, scale: int) -> None:
         """Question the model and finish the cell; a failure here is this cell's alone."""
-        run = job.run
+        run, before = job.run, self.store.cell(job.run, scale) or {}
         edit = {**stream.timings, **({} if job.prepare_s is None else {"prepare_s": job.prepare_s})}
         try:
             exam = self._examination(job, scale)
             with timed(job.lm.device) as watch:
-                errors = self._ask(job, exam, scale, changed=stream.changed)
+                errors, asked = self._ask(job, exam, scale, changed=stream.changed)
             with timed(job.lm.device) as drifting:
                 drifted = self._drift(job, stream, exam, scale)
             with timed(job.lm.device) as trying:
@@ -323,7 +327,8 @@ class Runner:
                 path = self.store.cell_folder(run, scale) / DELTA
                 write_delta(path, job.lm, stream.originals, described(run, scale, job.lm, job.settings))
             counts = {"requests": scale, "probed": len(exam.positions), "records": exam.n_records, "errors": errors}
-            spent = {"evaluate_s": watch.seconds, "drift_s": drifting.seconds}
+            probing = watch.seconds if asked else before.get("timings", {}).get("evaluate_s", watch.seconds)
+            spent = {"evaluate_s": probing, "drift_s": drifting.seconds}
             outcome = CellOutcome(
                 Status.DONE,
                 timings={**edit, **spent, **({"capability_s": trying.seconds} if entries else {})},
@@ -342,22 +347,22 @@ class Runner:
             outcome = CellOutcome(*verdict(error), timings=edit, **known)
         self._finish(run, scale, outcome)
 
-    def _ask(self, job: Job, exam: Examination, scale: int, *, changed: bool) -> int:
-        """Append the records that are missing; return how many of the cell's records carry an error."""
+    def _ask(self, job: Job, exam: Examination, scale: int, *, changed: bool) -> tuple[int, int]:
+        """Append the records that are missing; return how many of all carry an error, and how many were asked."""
         run, total = job.run, max(exam.n_records, 1)
         share = 1 - EDIT_SHARE - (CAPABILITY_SHARE if self.capability.asks(run, scale) else 0.0)
         known = self.store.read_records(run, scale)
         done = exam.whole_batches(job.lm, len(known))
         if done < len(known):
             self.store.keep_records(run, scale, done)
-        errors = sum(bool(row["error"]) for row in known[:done])
+        errors, there = sum(bool(row["error"]) for row in known[:done]), done
         self.progress.stage(f"probing {scale:,}")
         for batch in exam.records(job.lm, job.unedited[scale], skip=done, changed=changed):
             self.store.append_records(run, scale, batch)
             errors += sum(bool(row.error) for row in batch)
             done += len(batch)
             self.progress.update(EDIT_SHARE + share * done / total, f"probing {scale:,}: {done:,}/{total:,}")
-        return errors
+        return errors, done - there
 
     def _drift(self, job: Job, stream: Stream, exam: Examination, scale: int) -> dict[str, Any]:
         """Measure how far the model has drifted; what it says at length only if a metric of the suite reads that."""
@@ -375,6 +380,11 @@ class Runner:
         return self.capability.measure(job.run, scale, folder, report, job.lm, changed=changed)
 
     def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
+        """Write what became of a cell; one that was done stays so, whatever came of a later attempt to complete it."""
+        before = self.store.cell_status(run, scale)
+        if before is Status.DONE and outcome.status is not Status.DONE:
+            self.progress.cell_done(scale, before.value, f"kept; what it lacks, {outcome.status}: {outcome.reason}")
+            return
         lm = self._loaded[1] if self._loaded else None
         self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
         seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)

@@ -47,13 +47,20 @@ def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     write_tasks(tmp_path / "mine")
 
     def run_it(
-        capability: str = "", methods: str = "ft-breadth-first", regime: str = "batch", data: Path | None = None
+        capability: str = "",
+        methods: str = "ft-breadth-first",
+        regime: str = "batch",
+        data: Path | None = None,
+        max_scale: int | None = None,
     ) -> Results:
         text = SUITE.format(model=model, methods=methods, regime=regime)
         asked = f"capability: {capability}\n".replace("MINE", str(tmp_path / "mine")) if capability else ""
         options = RunOptions(device="cpu", capability_data=None if data is None else str(data))
         return carry_out(
-            prepare(parse_suite(text + asked, "s.yaml"), options), tmp_path / "results", options, Progress()
+            prepare(parse_suite(text + asked, "s.yaml").with_options(max_scale=max_scale), options),
+            tmp_path / "results",
+            options,
+            Progress(),
         )
 
     return run_it
@@ -220,3 +227,28 @@ def test_an_interval_of_a_mean_is_cut_off_at_the_metrics_limits() -> None:
     low, high = normal_interval(0.5, 0.1, (0, 1))
     assert (low, high) == pytest.approx((0.5 - 1.959964 * 0.1, 0.5 + 1.959964 * 0.1), abs=1e-6)
     assert normal_interval(0.9, 0.1, (0, 1))[1] == 1 and normal_interval(0.1, 0.1, (0, None))[0] == 0
+
+
+def test_a_finished_cell_stays_when_completing_it_fails_and_its_probing_time_too(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cells(run())
+
+    def full(stream: Stream, *arguments: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stream, "write", full)
+        assert cells(run("{tasks: [MINE], limit: 2}")) == before
+    after = cells(run("{tasks: [MINE], limit: 2}"))
+    for key, cell in after.items():
+        assert cell["capability"] and cell["counts"] == before[key]["counts"]
+        assert cell["timings"]["evaluate_s"] == before[key]["timings"]["evaluate_s"]
+
+
+def test_a_stream_cut_short_by_max_scale_goes_on_where_it_ended(run: Any, edits: list[int], tmp_path: Path) -> None:
+    short = run(regime="{sequential: 1}", max_scale=1)
+    assert edits == [1] and sorted(cells(short)) == [("ft-breadth-first", 1)]
+    assert list(tmp_path.rglob("checkpoint.safetensors"))
+    run(regime="{sequential: 1}")
+    assert edits == [1, 2, 3] and not list(tmp_path.rglob("checkpoint.safetensors"))

@@ -14,6 +14,7 @@ from results_tree import save_tiny_model
 
 import editbench
 from editbench.health import Pulse, collapsed_at, due, general_text, perplexity
+from editbench.runner import Runner
 from editbench.store import Status
 from editbench.testing.tiny import tiny_lm
 
@@ -115,6 +116,31 @@ def test_the_suite_says_whether_a_collapsed_run_goes_on(
     assert cells[20].status is (Status.DONE if on_collapse == "continue" else Status.DIVERGED)
     assert [("collapsed at 4" in row.reason) for row in results.leaderboard().rows][1] is True
     assert results.trouble == 0
+
+
+def test_a_run_killed_while_a_collapsed_scale_is_measured_ends_as_the_unbroken_one(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"regime": "{sequential: 2}", "on_collapse": "stop", "ruin_at": "4"}
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    [whole] = run(model, tmp_path / "whole", monkeypatch, **given).runs()
+    measure = Runner._measure
+
+    def killed(self: Runner, job: Any, stream: Any, scale: int) -> None:
+        if scale == 4:
+            raise KeyboardInterrupt
+        measure(self, job, stream, scale)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runner, "_measure", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, tmp_path / "broken", monkeypatch, **given)
+    [broken] = run(model, tmp_path / "broken", monkeypatch, **given).runs()
+    for one, other in zip(whole.cells, broken.cells, strict=True):
+        assert (one.scale, one.status, one.data["reason"]) == (other.scale, other.status, other.data["reason"])
+        for part in ("counts", "pulse", "edit"):
+            assert one.data[part] == other.data[part]
 
 
 def test_the_curve_goes_through_every_chunk_of_a_sequential_run(

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,10 +72,21 @@ def folder_index(folder: Path, cache: Cache) -> Index:
     """Return the tasks of a folder of YAML. Raises :class:`UserError` if there are none."""
     if not folder.is_dir():
         raise UserError(f"There is no folder of tasks {folder}.", "Expected a folder with YAML files for lm-eval.")
+    for path in sorted(folder.rglob("*.yaml")):
+        _refuse_broken(path)
     found = _index(folder.resolve(), folder_hash(folder), cache)
     if not found:
         raise UserError(f"The folder {folder} holds no task.", "Expected YAML files with the key 'task' or 'group'.")
     return found
+
+
+def _refuse_broken(path: Path) -> None:
+    """Raise :class:`UserError` for what is no YAML, which lm-eval would leave out; its tags are not looked at."""
+    try:
+        yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{path} is no valid YAML: {said}", hint="Mend it, or take it out.") from error
 
 
 def _index(root: Path, content: str, cache: Cache) -> Index:

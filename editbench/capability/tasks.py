@@ -172,7 +172,7 @@ class _Names:
             self.index = {**own_index(self.cache), **self.index}
             self._own_read = True
         if name not in self.index:
-            known = [CORE, *SETS, *self.index]
+            known = list(dict.fromkeys([CORE, *SETS, *self.index]))
             raise UnknownName("task", name, known, "All of lm-eval's: lm-eval ls tasks; our sets: docs/capability.md")
 
 

@@ -24,6 +24,7 @@ from editbench.cli.options import (
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
+    from editbench.plan import RunSpec
     from editbench.results import Prepared, Results
 
 
@@ -92,7 +93,12 @@ def _within(prepared: Prepared, hours: float, results: Path) -> Prepared:
     from editbench.store import Store
 
     store = Store(results)
-    found = trim(prepared.plan, prepared.dataset, hours, lambda run, scale: store.cell_status(run, scale) is not None)
+
+    def settled(run: RunSpec, scale: int) -> bool:
+        status = store.cell_status(run, scale)
+        return status is not None and status.settled
+
+    found = trim(prepared.plan, prepared.dataset, hours, settled)
     for line in left_out(found.left_out):
         click.echo(line, err=True)
     if found.plan is None:

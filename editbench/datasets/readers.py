@@ -21,7 +21,7 @@ SHIPPED = Path(str(files("editbench.datasets").joinpath("data")))
 
 PUBLISHED = {
     "counterfact": "https://rome.baulab.info/data/dsets/counterfact.json (Meng et al., 2022)",
-    "zsre": "https://rome.baulab.info/data/dsets/zsre_mend_eval.json (Levy et al., 2017; Mitchell et al., 2022)",
+    "zsre": "zsre_mend_eval.json or zsre_mend_train.json of https://rome.baulab.info/data/dsets (Levy et al., 2017)",
     "wikibigedit": "the files of WikiBigEdit (Thede et al., 2025)",
     "ultraeditbench": "UltraEditBench_2M.json (Gu et al., 2025)",
     "mquake": "MQuAKE-CF-3k.json or another file of MQuAKE (Zhong et al., 2023)",

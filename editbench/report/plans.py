@@ -75,4 +75,7 @@ def _worth(found: Sequence[CellEstimate]) -> str:
     if len(known) < len(found):
         return "The shape of a model is not known before it is loaded, so that its cost cannot be estimated."
     total = clock(sum(known))
-    return f"About {total} in all, if nothing is there yet. Estimated from operation counts: good to a factor of 3."
+    return (
+        f"About {total} in all, if nothing is there yet. Estimated from operation counts in float32 on this processor: "
+        "good to a factor of 3. Memory is without what a method keeps of its requests."
+    )
