@@ -111,6 +111,15 @@ def test_a_folder_stands_for_its_groups_and_the_tasks_in_none(tmp_path: Path, ow
     assert not own
 
 
+def test_a_broken_file_among_tasks_is_refused_with_its_name_and_line(tmp_path: Path, own: list[int]) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    (folder / "tagged.yaml").write_text("task: tagged\nprocess_docs: !function own.docs\n")  # lm-eval's own tag is fine
+    names(CapabilitySpec(tasks=["toy_one"], include=[str(folder)]), tmp_path)
+    (folder / "broken.yaml").write_text("task: broken\ndoc_to_text: [unclosed\n")
+    with pytest.raises(UserError, match=r"broken\.yaml is no valid YAML: .*line 3"):
+        names(CapabilitySpec(tasks=["toy_one"], include=[str(folder)]), tmp_path)
+
+
 def test_a_folder_without_tasks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no task"):
