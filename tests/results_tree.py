@@ -98,7 +98,8 @@ def done(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
 
 def write_run(store: Store, run: RunSpec, dataset: Dataset, outcomes: Outcomes = done) -> None:
     """Write one run as a runner would."""
-    store.write_manifest(run, manifest(run, dataset, RunOptions(command="editbench run")))
+    typed = "editbench run --suite s --results '/home/me/my results' --seeds 0"
+    store.write_manifest(run, manifest(run, dataset, RunOptions(command=typed)))
     for scale in run.scales:
         records, outcome = outcomes(run, scale)
         if records:

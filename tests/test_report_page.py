@@ -288,7 +288,7 @@ def test_several_seeds_are_shown_each(tmp_path: Path) -> None:
 def test_manifests_say_what_ran_and_not_where_the_results_lie(tmp_path: Path) -> None:
     found = data_of(page(tmp_path).read_text())
     run = found["runs"][0]
-    assert run["command"] == "editbench run"
+    assert run["command"] == "editbench run --suite s --seeds 0"
     assert run["dataset"]["requests"] == 20
     assert {"packages", "machine", "checkout", "hparams", "protocol"} <= set(run)
     assert str(tmp_path / "results") not in json.dumps(found)
