@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COLLAPSE_RATIO = 10.0
 # The next look comes when the number of edits has grown by this factor: often enough to place a collapse, and cheap.
 GROWTH = 1.1
+# It comes at once when ‖ΔW‖/‖W‖ has grown by this one.
+JUMP = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,12 @@ def perplexity(lm: LM) -> float:
 def due(seen: Sequence[Pulse], done: int) -> bool:
     """Return whether to look again after ``done`` edits."""
     return not seen or done >= GROWTH * seen[-1].requests
+
+
+def jumped(seen: Sequence[Pulse], drift: float) -> bool:
+    """Return whether ‖ΔW‖/‖W‖ has left what the last look saw: no number, or far beyond. Cheap, for every chunk."""
+    before = seen[-1].drift if seen else math.nan
+    return math.isfinite(before) and not drift <= JUMP * before
 
 
 def collapsed_at(seen: Sequence[Pulse], unedited: float) -> int | None:

@@ -267,7 +267,7 @@ class Runner:
                 continue
             if start >= stream.done:
                 self._write(job, stream, (start, stop), left[0], savepoint)
-                if stop in job.run.stream or due(stream.pulses, stop):
+                if stop in job.run.stream or due(stream.pulses, stop) or stream.jumped():
                     stream.look()
                 if stop in left or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                     stream.save(checkpoint)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from editbench.health import Pulse, perplexity
+from editbench.health import Pulse, jumped, perplexity
 from editbench.latency import Latency, latency
 from editbench.meter import peak_memory, reset_peak_memory, timed
 from editbench.method import Applied, WeightEdit
@@ -91,6 +91,10 @@ class Stream:
                 pulse = replace(pulse, kl=found.kl, own_perplexity=found.perplexity)
         self.pulses.append(pulse)
         self.look_s += looking.seconds
+
+    def jumped(self) -> bool:
+        """Whether the weights have moved so far since the last look that another is called for before its time."""
+        return jumped(self.pulses, self._drift())
 
     def _drift(self) -> float:
         """Return ‖ΔW‖ / ‖W‖ over the changed weights together; NaN where the unedited ones are not known."""

@@ -13,7 +13,7 @@ import torch
 from results_tree import save_tiny_model
 
 import editbench
-from editbench.health import Pulse, collapsed_at, due, general_text, perplexity
+from editbench.health import Pulse, collapsed_at, due, general_text, jumped, perplexity
 from editbench.runner import Runner
 from editbench.store import Status
 from editbench.testing.tiny import tiny_lm
@@ -90,6 +90,14 @@ def test_a_pulse_survives_json() -> None:
         assert Pulse.of(json.loads(json.dumps(pulse.as_list(), allow_nan=False))) == pulse
 
 
+def test_a_jump_of_the_weights_calls_for_a_look_before_its_time() -> None:
+    seen = [Pulse(100, 12.0, 0.4)]
+    assert not jumped(seen, 0.4) and not jumped(seen, 0.49) and jumped(seen, 0.51)
+    assert jumped(seen, math.nan) and jumped(seen, math.inf)
+    assert not jumped([], 9.0) and not jumped([Pulse(1, 12.0, 0.0)], 0.0)
+    assert not jumped([Pulse(1, 12.0, math.nan)], math.nan)  # nobody knows the unedited weights
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("model"))
@@ -116,6 +124,14 @@ def test_the_suite_says_whether_a_collapsed_run_goes_on(
     assert cells[20].status is (Status.DONE if on_collapse == "continue" else Status.DIVERGED)
     assert [("collapsed at 4" in row.reason) for row in results.leaderboard().rows][1] is True
     assert results.trouble == 0
+
+
+def test_a_collapse_between_two_looks_is_seen_at_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = run(model, tmp_path, monkeypatch, regime="{sequential: 1}", on_collapse="stop", ruin_at="12")
+    [found] = results.runs()  # looks are due at 11 and 13
+    assert found.cells[-1].data["reason"].startswith("the model collapsed at 12 requests")
 
 
 def test_a_run_killed_while_a_collapsed_scale_is_measured_ends_as_the_unbroken_one(
