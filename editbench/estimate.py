@@ -127,12 +127,12 @@ def _from_config(config: Mapping[str, Any]) -> ModelShape:
 
 
 @cache
-def machine_flops(seconds: float = 0.2) -> float:
-    """Return this processor's float32 operations per second in a matrix product: the best seen in ``seconds``."""
-    import numpy as np
+def machine_flops(dtype: str = "float32", seconds: float = 0.2) -> float:
+    """Return this processor's operations per second in a matrix product of a dtype: the best seen in ``seconds``."""
+    import torch
 
     side = 768
-    matrix = np.ones((side, side), dtype=np.float32)
+    matrix = torch.ones(side, side, dtype=getattr(torch, dtype))
     end, best = time.perf_counter() + seconds, float("inf")
     while (start := time.perf_counter()) < end:
         matrix @ matrix
@@ -167,8 +167,8 @@ def _edit_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops
 
 def estimate(plan: Plan, dataset: Dataset) -> list[CellEstimate]:
     """Return the expected cost of every cell, in the plan's order."""
-    flops, load = machine_flops(), Load.of(dataset)
-    return [_cell(run, scale, load, flops) for run, scale in plan.cells()]
+    load = Load.of(dataset)
+    return [_cell(run, scale, load, machine_flops(run.dtype)) for run, scale in plan.cells()]
 
 
 def _cell(run: RunSpec, scale: int, load: Load, flops: float) -> CellEstimate:

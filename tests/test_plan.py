@@ -222,7 +222,15 @@ def test_the_shape_is_read_from_a_folders_config(tmp_path: Path) -> None:
     assert read is not None and built_in is not None
     assert read.n_layers == built_in.n_layers
     assert read.parameters == pytest.approx(built_in.parameters, rel=0.001)
-    assert machine_flops(0.01) > 1e8
+
+
+def test_the_calibration_times_products_of_the_runs_own_dtype(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert all(machine_flops(dtype, 0.01) > 1e8 for dtype in ("float32", "bfloat16"))
+    speed = {"float32": 1e9, "bfloat16": 4e9}
+    monkeypatch.setattr("editbench.estimate.machine_flops", speed.__getitem__)
+    plans = [small_plan(tmp_path, RunOptions(dtype=dtype)) for dtype in speed]
+    slow, fast = ([cell.seconds for cell in estimate(*plan)] for plan in plans)
+    assert [x for x in slow if x is not None] and slow == pytest.approx([4 * x if x else x for x in fast])
 
 
 def test_planning_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
