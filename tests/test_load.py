@@ -226,6 +226,17 @@ def test_unknown_dtypes_and_devices_are_refused(folder, monkeypatch):
     assert load_lm(str(folder), device="auto").device.type == "cpu"
 
 
+def test_a_gguf_file_is_parsed_once_however_often_transformers_asks_for_it(monkeypatch):
+    import gguf
+
+    parsed = []
+    monkeypatch.setattr(gguf, "GGUFReader", lambda path: parsed.append(path) or object())
+    outside = gguf.GGUFReader
+    with builtin._parsed_once():
+        assert gguf.GGUFReader("m.gguf") is gguf.GGUFReader(Path("m.gguf")) is not gguf.GGUFReader("other.gguf")
+    assert parsed == ["m.gguf", "other.gguf"] and gguf.GGUFReader is outside
+
+
 def test_a_damaged_gguf_file_is_refused(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF" + bytes(100))

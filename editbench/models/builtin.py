@@ -7,6 +7,7 @@ checked against its sha256, converted once to float32 and kept in the cache fold
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import io
 import json
@@ -179,8 +180,9 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write a GGUF file's model, in float32 safetensors, and its tokeniser into a new folder in hub layout."""
     model, tokenizer = load_gguf(gguf, "float32")
     folder.mkdir()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def load_gguf(gguf: Path, dtype: str) -> tuple[Any, Any]:
@@ -189,7 +191,7 @@ def load_gguf(gguf: Path, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # transformers shows a progress bar here that none of its switches turns off.
-    with quiet(), redirect_stderr(io.StringIO()):
+    with quiet(), redirect_stderr(io.StringIO()), _parsed_once():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=getattr(torch, dtype))
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # It was dequantised on loading; these would make transformers treat it as quantised still.
@@ -199,6 +201,20 @@ def load_gguf(gguf: Path, dtype: str) -> tuple[Any, Any]:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model, tokenizer
+
+
+@contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Within it a GGUF file's metadata is parsed once, not anew for configuration, weights and tokeniser."""
+    import gguf
+
+    before = gguf.GGUFReader, gguf.get_tensor_name_map
+    read, names = map(functools.cache, before)
+    gguf.GGUFReader, gguf.get_tensor_name_map = lambda path: read(str(path)), names
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = before
 
 
 def check_smollm2(folder: Path) -> None:
