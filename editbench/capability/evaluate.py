@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lm_eval.api.metrics import mean
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from torch import Tensor
 
 from editbench.capability.quiet import own_random_state, quiet
 from editbench.capability.tasks import Asked
+from editbench.models.partial import last_logits
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM
@@ -83,6 +86,7 @@ class EditedLM(HFLM):  # type: ignore[misc]
 
     def _begun(self, chat_template: bool, report: Callable[[float], None]) -> None:
         self.truncated, self._chat, self._report = 0, chat_template, report
+        self._longest: int | None = None  # tokens of the longest continuation that is being scored
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> Any:
         """Score continuations, without a bar."""
@@ -122,7 +126,16 @@ class EditedLM(HFLM):  # type: ignore[misc]
 
     def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None) -> Any:
         self.truncated += sum(len(prompt) + len(answer) > self.max_length + 1 for _, prompt, answer in requests)
-        return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+        self._longest = max((len(answer) for _, _, answer in requests), default=None)
+        try:
+            return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+        finally:
+            self._longest = None
+
+    def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
+        """Compute logits from where the first continuation of the batch begins; lm-eval counts them from the end."""
+        with last_logits(self.edited, _kept(inps, self._longest)):
+            return super()._model_call(inps, attn_mask, labels)
 
     def _in_context(self, requests: Sequence[Any]) -> list[Any]:
         context = self.edited.context
@@ -136,6 +149,19 @@ class EditedLM(HFLM):  # type: ignore[misc]
     def _count(self, requests: Sequence[Any]) -> None:
         # the hook is lm-eval's way to learn of each answer; it is meant for a cache
         self.set_cache_hook(_Counter(len(requests), self._report))
+
+
+def _kept(inps: Tensor, longest: int | None) -> int:
+    """Return how many last places of a batch, [rows, tokens], hold every row's continuation of ``longest`` at most.
+
+    Rows are padded on the right with zeros. A row that ends in zeros of its own is taken for a shorter one, so that
+    more is kept.
+    """
+    width = inps.shape[1]
+    if longest is None:
+        return width
+    ends = torch.arange(1, width + 1, device=inps.device) * (inps != 0)
+    return min(width, width - int(ends.amax(dim=1).min()) + longest)
 
 
 class _Counter:

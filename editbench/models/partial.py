@@ -102,15 +102,15 @@ def logits_at(lm: LM, rows: Tensor, positions: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def last_logits(lm: LM) -> Iterator[None]:
-    """Within the context, the output head sees only every row's last token: logits are [rows, 1, vocabulary].
+def last_logits(lm: LM, keep: int = 1) -> Iterator[None]:
+    """Within the context, the output head sees only every row's last ``keep`` tokens: [rows, keep, vocabulary] logits.
 
     What transformers' own ``logits_to_keep`` hands to the head is a view; in 16 bits on a processor its product makes
     a copy of the head for every row, gigabytes of it.
     """
 
     def select(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (args[0][:, -1:].contiguous(),)
+        return (args[0][:, -keep:].contiguous(),)
 
     hook = lm.model.get_output_embeddings().register_forward_pre_hook(select)
     try:
