@@ -127,16 +127,24 @@ def _from_config(config: Mapping[str, Any]) -> ModelShape:
 
 
 @cache
-def machine_flops(dtype: str = "float32", seconds: float = 0.2) -> float:
-    """Return this processor's operations per second in a matrix product of a dtype: the best seen in ``seconds``."""
+def machine_flops(dtype: str = "float32", device: str = "auto", seconds: float = 0.2) -> float:
+    """Return the device's operations per second in a matrix product of a dtype: the best seen in ``seconds``.
+
+    Raises :class:`~editbench.errors.UserError` for a device that is not there.
+    """
     import torch
 
-    side = 768
-    matrix = torch.ones(side, side, dtype=getattr(torch, dtype))
+    from editbench.meter import timed
+    from editbench.models.load import device_of
+
+    where = device_of(device)
+    side = 768 if where.type == "cpu" else 8192
+    matrix = torch.ones(side, side, dtype=getattr(torch, dtype), device=where)
     end, best = time.perf_counter() + seconds, float("inf")
-    while (start := time.perf_counter()) < end:
-        matrix @ matrix
-        best = min(best, time.perf_counter() - start)
+    while time.perf_counter() < end:
+        with timed(where) as watch:
+            matrix @ matrix
+        best = min(best, watch.seconds)
     return 2 * side**3 / best
 
 
@@ -165,10 +173,10 @@ def _edit_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops
     return cost / (TRAIN_EFFICIENCY * flops)
 
 
-def estimate(plan: Plan, dataset: Dataset) -> list[CellEstimate]:
-    """Return the expected cost of every cell, in the plan's order."""
+def estimate(plan: Plan, dataset: Dataset, device: str = "auto") -> list[CellEstimate]:
+    """Return the expected cost of every cell on a device, in the plan's order."""
     load = Load.of(dataset)
-    return [_cell(run, scale, load, machine_flops(run.dtype)) for run, scale in plan.cells()]
+    return [_cell(run, scale, load, machine_flops(run.dtype, device)) for run, scale in plan.cells()]
 
 
 def _cell(run: RunSpec, scale: int, load: Load, flops: float) -> CellEstimate:
@@ -195,13 +203,15 @@ class Trimmed:
     left_out: tuple[CellEstimate, ...]
 
 
-def trim(plan: Plan, dataset: Dataset, hours: float, finished: Callable[[RunSpec, int], bool]) -> Trimmed:
+def trim(
+    plan: Plan, dataset: Dataset, hours: float, finished: Callable[[RunSpec, int], bool], device: str = "auto"
+) -> Trimmed:
     """Keep the cells that are expected to fit into ``hours``: small scales first, and all of a run below any kept one.
 
     Cells that are ``finished`` cost nothing, so that the same command later goes further. Raises
     :class:`~editbench.errors.UserError` if the cost of a model is not known.
     """
-    found = estimate(plan, dataset)
+    found = estimate(plan, dataset, device)
     unknown = next((cell.run.model for cell in found if cell.seconds is None), None)
     if unknown is not None:
         raise UserError(

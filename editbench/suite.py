@@ -24,6 +24,7 @@ from pydantic import (
 
 from editbench.capability.spec import CapabilitySpec, TaskSpec, from_yaml
 from editbench.datasets import DatasetSpec
+from editbench.datasets.files import is_hub_id
 from editbench.datasets.readers import PUBLISHED
 from editbench.errors import BadSuite, UserError
 from editbench.protocol import Protocol
@@ -208,9 +209,10 @@ class Suite(_Strict):
     ) -> Suite:
         """Return this suite with some choices replaced.
 
-        ``data`` is the file to read requests from, in the form of the suite's dataset. ``methods`` picks labels of
-        the suite, else every entry of that method, else any other registered method;
-        ``add_methods`` adds to them; ``revision`` pins every model that has none. Raises :class:`UserError`.
+        ``data`` is the file or hub dataset (``org/name``, ``org/name@revision``) to read requests from, in the form of
+        the suite's dataset. ``methods`` picks labels of the suite, else every entry of that method, else any other
+        registered method; ``add_methods`` adds to them; ``revision`` pins every model that has none. Raises
+        :class:`UserError`.
         """
         chosen: dict[str, Any] = {}
         if methods is not None or add_methods:
@@ -221,7 +223,8 @@ class Suite(_Strict):
             chosen["models"] = [{"name": m.name, "revision": m.revision or revision} for m in picked]
         if data is not None:
             place = "path" if self.dataset.name in PUBLISHED else "name"
-            chosen["dataset"] = {**self.dataset.model_dump(), place: data}
+            name, _, pinned = data.partition("@") if is_hub_id(data.partition("@")[0]) else (data, "", "")
+            chosen["dataset"] = {**self.dataset.model_dump(), place: name, "revision": pinned or None}
         if scales is not None and self.capability is not None and self.capability.scales is not None:
             both = [scale for scale in self.capability.scales if scale in scales]
             chosen["capability"] = {**self.capability.model_dump(), "scales": both or None}

@@ -162,6 +162,7 @@ def bad_data(folder: Path, **changes: object) -> Path:
         (("--scales", "1,9"), None, "8 requests"),
         (("--scales", "1,x"), None, "whole numbers"),
         (("--max-scale", "0"), None, "0"),
+        (("--hours", "nan"), None, "no number of hours"),
         (("--method", "gone.py:M"), None, "there is no file"),
         (("--method", "bad.py:M"), None, "fails to import: RuntimeError"),
         (("--results", "file/results"), None, "--results"),

@@ -15,6 +15,7 @@ from editbench import registry
 from editbench.datasets import DatasetSpec, Rows, check_dataset_name, files, load_dataset
 from editbench.errors import BadData, BadPlugin, UnknownName
 from editbench.requests import Request
+from editbench.suite import load_suite
 
 RECORD = {"prompt": "Ilm flows into", "subject": "Ilm", "target_new": "the Elbe", "ground_truth": "the Saale"}
 
@@ -150,6 +151,32 @@ def test_a_hub_dataset_is_read_at_its_revision(monkeypatch: pytest.MonkeyPatch) 
     dataset = load_dataset(DatasetSpec(name="org/set", revision="abc"))
     assert asked == {"name": "org/set", "revision": "abc", "split": None}
     assert dataset.source == "org/set@abc"
+
+
+def test_a_named_set_is_read_from_a_hub_id_through_the_hubs_own_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org" / "set").mkdir(parents=True)
+    record = {"src": "Where is Ulm?", "pred": "Bonn", "rephrase": "Ulm is where?", "alt": "Kiel", "answers": ["Ulm"]}
+    save(tmp_path / "org" / "set" / "train.jsonl", {**record, "subject": "Ulm", "loc": "Who sang?", "loc_ans": "Nena"})
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)  # a folder in the hub's layout stands for org/set
+    dataset = load_dataset(DatasetSpec(name="zsre", path="org/set"))
+    assert [(r.subject, r.target_new) for r in dataset.requests] == [("Ulm", "Kiel")]
+    assert dataset.source == "org/set"
+
+
+def test_a_suite_takes_a_pinned_hub_dataset_as_its_data() -> None:
+    suite = load_suite("zsre-100k").with_options(data="org/set@abc")
+    assert (suite.dataset.name, suite.dataset.path, suite.dataset.revision) == ("zsre", "org/set", "abc")
+    local = load_suite("zsre-100k").with_options(data="./my@file.json").dataset
+    assert (local.path, local.revision) == ("./my@file.json", None)
+
+
+def test_a_path_for_a_dataset_that_ships_is_refused(tmp_path: Path) -> None:
+    for name in ("facts", "counterfact-100k"):
+        with pytest.raises(BadData, match="ships with editbench"):
+            load_dataset(DatasetSpec(name=name, path=save(tmp_path / "mine.jsonl", RECORD)))
 
 
 def test_a_hub_dataset_of_many_splits_wants_one_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,8 @@ def test_costs_are_read_from_the_cell(tmp_path: Path) -> None:
     names = ("edit-seconds", "seconds-per-edit", "prepare-seconds", "evaluate-seconds")
     assert [value(name, frame).value for name in names] == [8.0, 2.0, 3.0, 1.5]
     assert [value(name, frame).value for name in ("peak-memory", "peak-device-memory", "edit-bytes")] == [1000, 200, 64]
+    nothing = cell(tmp_path, [], edit={"nbytes": 0, "delta_norm": 0, "weight_norm": 0})
+    assert {evaluate(METRICS[name], [nothing]) for name in ("edit-seconds", "peak-memory")} == {None}
     empty = cell(tmp_path, [], timings={}, memory={}, edit={})
     assert {evaluate(METRICS[name], [empty]) for name in (*names, "peak-memory", "edit-bytes")} == {None}
 

@@ -225,9 +225,9 @@ def test_the_shape_is_read_from_a_folders_config(tmp_path: Path) -> None:
 
 
 def test_the_calibration_times_products_of_the_runs_own_dtype(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert all(machine_flops(dtype, 0.01) > 1e8 for dtype in ("float32", "bfloat16"))
+    assert all(machine_flops(dtype, "cpu", 0.01) > 1e8 for dtype in ("float32", "bfloat16"))
     speed = {"float32": 1e9, "bfloat16": 4e9}
-    monkeypatch.setattr("editbench.estimate.machine_flops", speed.__getitem__)
+    monkeypatch.setattr("editbench.estimate.machine_flops", lambda dtype, device: speed[dtype])
     plans = [small_plan(tmp_path, RunOptions(dtype=dtype)) for dtype in speed]
     slow, fast = ([cell.seconds for cell in estimate(*plan)] for plan in plans)
     assert [x for x in slow if x is not None] and slow == pytest.approx([4 * x if x else x for x in fast])

@@ -28,7 +28,7 @@ from editbench.cli.options import (
 @click.option("--seed", type=click.IntRange(min=0), help="Of the requests' order; default: the suite's first.")
 @click.option("--delta", is_flag=True, help="Only what changed, as delta.safetensors, for editbench.apply_delta.")
 @click.option("--scales", type=CommaList(int), help="The run's scales, if it had others than the suite's.")
-@click.option("--data", help="Read the requests from this file: for suites whose dataset cannot be shipped.")
+@click.option("--data", help="Read the requests from this file, or hub dataset (org/name@revision).")
 @click.option("--revision", help="Branch, tag or commit of a hub model that the suite does not pin.")
 @results_option
 @model_options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,15 @@ class CommaList(_ParamType):
         if not found:
             self.fail("nothing is named", param, ctx)
         return found
+
+
+class Hours(click.FloatRange):
+    """A number of hours: click's range lets nan pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no number."""
+        found = super().convert(value, param, ctx)
+        return self.fail(f"{value!r} is no number of hours.", param, ctx) if math.isnan(found) else found
 
 
 class RegisteredName(_ParamType):

@@ -11,6 +11,7 @@ import click
 
 from editbench.cli.options import (
     CommaList,
+    Hours,
     RegisteredName,
     echo_json,
     echo_rich,
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 @click.option("--methods", type=CommaList(), help="Only these: labels of the suite, or any registered method.")
 @click.option("--method", "added", multiple=True, type=RegisteredName("method"), help="Add ./file.py:Class or a name.")
 @click.option("--models", type=CommaList(), help="Instead of the suite's: names, hub ids, folders, GGUF files.")
-@click.option("--data", help="Read the requests from this file: for suites whose dataset cannot be shipped.")
+@click.option("--data", help="Read the requests from this file, or hub dataset (org/name@revision).")
 @click.option("--revision", help="Pin the hub models that the suite does not pin.")
 @click.option("--seeds", type=CommaList(int), help="Instead of the suite's.")
 @click.option("--scales", type=CommaList(int), help="Numbers of edits to measure at, instead of the suite's.")
 @click.option("--max-scale", type=click.IntRange(min=1), help="Measure no scale above this.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Leave out what would not fit into this.")
+@click.option("--hours", type=Hours(min=0, min_open=True), help="Leave out what would not fit into this.")
 @results_option
 @model_options
 @question_options
@@ -62,9 +63,9 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     options = run_options(given)
     prepared = prepare(with_capability(chosen, given), options)
     if given["hours"]:
-        prepared = _within(prepared, given["hours"], results)
+        prepared = _within(prepared, given["hours"], results, options.device)
     if dry_run:
-        _show_plan(prepared, as_json)
+        _show_plan(prepared, options.device, as_json)
         return
     progress = progress_for(weights(prepared.plan, prepared.dataset), quiet)
     found = carry_out(prepared, results, options, progress)
@@ -86,7 +87,7 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
     click.echo(f"Again:   {shlex.join(again)}")
 
 
-def _within(prepared: Prepared, hours: float, results: Path) -> Prepared:
+def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Prepared:
     """Leave out what is not expected to fit into ``hours``, and say so on stderr."""
     from editbench.estimate import trim
     from editbench.report.plans import left_out
@@ -98,7 +99,7 @@ def _within(prepared: Prepared, hours: float, results: Path) -> Prepared:
         status = store.cell_status(run, scale)
         return status is not None and status.settled
 
-    found = trim(prepared.plan, prepared.dataset, hours, settled)
+    found = trim(prepared.plan, prepared.dataset, hours, settled, device)
     for line in left_out(found.left_out):
         click.echo(line, err=True)
     if found.plan is None:
@@ -108,11 +109,11 @@ def _within(prepared: Prepared, hours: float, results: Path) -> Prepared:
     return replace(prepared, plan=found.plan)
 
 
-def _show_plan(prepared: Prepared, as_json: bool) -> None:
+def _show_plan(prepared: Prepared, device: str, as_json: bool) -> None:
     from editbench.estimate import estimate
     from editbench.report.plans import as_rich, as_rows
 
-    plan, found = prepared.plan, estimate(prepared.plan, prepared.dataset)
+    plan, found = prepared.plan, estimate(prepared.plan, prepared.dataset, device)
     if as_json:
         echo_json({"suite": plan.suite.name, "cells": as_rows(found)})
     else:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--unedited", metavar="MODEL", help="The model it was made from, for the metrics that compare.")
 @click.option("--suite", type=RegisteredName("suite"), help="Take dataset, protocol, probes and metrics from it.")
 @click.option("--dataset", help="Without a suite: what was written, a name, file or hub id.")
-@click.option("--data", help="The file to read the requests from.")
+@click.option("--data", help="The file to read the requests from, or hub dataset (org/name@revision).")
 @click.option("--scale", type=click.IntRange(min=1), help="How many requests, in the order of --seed; default: all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the requests' order.")
 @click.option("--label", default="", help="What tables call it; default: the end of the model's name.")

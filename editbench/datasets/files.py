@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,34 @@ from editbench.datasets.record import Rows
 from editbench.errors import BadData
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether ``name`` is of the form org/name and neither looks like a path nor is one."""
+    return not looks_like_path(name) and _HUB_ID.fullmatch(name) is not None
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether ``name`` must be a file: by its ending or its beginning, or because it is one."""
+    return name.endswith(SUFFIXES) or name.startswith((".", "/", "~")) or Path(name).expanduser().is_file()
+
+
+def check_source(name: str) -> None:
+    """Refuse, without reading, a file that is not there or is no dataset; a hub id passes. Raises :class:`BadData`."""
+    path = Path(name).expanduser()
+    if is_hub_id(name) or (path.is_file() and path.suffix in SUFFIXES):
+        return
+    if path.is_file():
+        raise BadData(f"{name} is no dataset file.", f"Expected a file ending in {', '.join(SUFFIXES)}.")
+    beside = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES) if path.parent.is_dir() else []
+    there = f"{path.parent} holds {', '.join(beside[:5])}." if beside else f"{path.parent} holds no dataset file."
+    raise BadData(f"There is no file {name}.", there)
+
+
+def read_source(name: str, revision: str | None = None, split: str | None = None) -> Rows:
+    """Return the records of a file or, at this revision and split, of a hub dataset. Raises :class:`BadData`."""
+    return read_hub(name, revision, split) if is_hub_id(name) else read_file(Path(name).expanduser())
 
 
 def read_file(path: Path, name: str = "") -> Rows:

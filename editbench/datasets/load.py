@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring
-from pathlib import Path
 
 from editbench import registry
 from editbench.datasets import forms, native, quality
-from editbench.datasets.files import SUFFIXES, read_file, read_hub
+from editbench.datasets.files import check_source, is_hub_id, looks_like_path, read_source
 from editbench.datasets.quality import FaultReport
 from editbench.datasets.readers import PUBLISHED, require_path
 from editbench.datasets.record import Rows
 from editbench.datasets.spec import DatasetSpec
 from editbench.errors import BadData, BadPlugin, UnknownName
 from editbench.requests import LOCALITY, NEIGHBOUR, Request
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +88,6 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _looks_like_path(name: str) -> bool:
-    return name.endswith(SUFFIXES) or name.startswith((".", "/", "~")) or Path(name).expanduser().is_file()
-
-
 def check_dataset_name(name: str | DatasetSpec) -> None:
     """Say whether this dataset can be named, without reading it; a spec is checked for its form and path too.
 
@@ -107,28 +99,17 @@ def check_dataset_name(name: str | DatasetSpec) -> None:
         raise UnknownName("field form", spec.form, forms.FORMS, "form: auto tells it from the fields.")
     if spec.name in registry.names(registry.DATASETS):
         if spec.name in PUBLISHED:
-            _check_file(require_path(spec))
+            check_source(require_path(spec))
         return
-    if _looks_like_path(spec.name):
-        _check_file(spec.name)
-    elif not _HUB_ID.fullmatch(spec.name):
+    if looks_like_path(spec.name):
+        check_source(spec.name)
+    elif not is_hub_id(spec.name):
         raise UnknownName(
             "dataset",
             spec.name,
             registry.names(registry.DATASETS),
             "A path to a .json, .jsonl or .parquet file also works, and so does a hub id: org/name",
         )
-
-
-def _check_file(name: str) -> None:
-    path = Path(name).expanduser()
-    if path.is_file() and path.suffix in SUFFIXES:
-        return
-    if path.is_file():
-        raise BadData(f"{name} is no dataset file.", f"Expected a file ending in {', '.join(SUFFIXES)}.")
-    beside = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES) if path.parent.is_dir() else []
-    there = f"{path.parent} holds {', '.join(beside[:5])}." if beside else f"{path.parent} holds no dataset file."
-    raise BadData(f"There is no file {name}.", there)
 
 
 def _read(spec: DatasetSpec) -> Rows | list[Request]:
@@ -141,11 +122,7 @@ def _read(spec: DatasetSpec) -> Rows | list[Request]:
         if all(isinstance(item, Request) for item in found):
             return found
         return Rows(found, spec.name, spec.form)
-    rows = (
-        read_file(Path(spec.name).expanduser())
-        if _looks_like_path(spec.name)
-        else read_hub(spec.name, spec.revision, spec.split)
-    )
+    rows = read_source(spec.name, spec.revision, spec.split)
     return Rows(rows.rows, rows.source, spec.form)
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from editbench.datasets import compact
-from editbench.datasets.files import read_file
+from editbench.datasets.files import read_file, read_source
 from editbench.datasets.record import Rows
 from editbench.datasets.spec import DatasetSpec
 from editbench.errors import BadData
@@ -35,27 +35,37 @@ def require_path(spec: DatasetSpec) -> str:
     if spec.path is None:
         raise BadData(
             f"The dataset {spec.name} does not ship with editbench.",
-            f"Expected a path to a copy of it: {PUBLISHED.get(spec.name, 'a file')}.",
-            f"editbench run --data path/to/{spec.name}.json, or in the suite "
+            f"Expected a copy of it, a path or a hub id: {PUBLISHED.get(spec.name, 'a file')}.",
+            f"editbench run --data path/to/{spec.name}.json (or org/name), or in the suite "
             f"dataset: {{name: {spec.name}, path: path/to/{spec.name}.json}}",
         )
     return spec.path
 
 
+def _shipped(spec: DatasetSpec, name: str) -> Path:
+    if spec.path is not None:
+        raise BadData(
+            f"The dataset {spec.name} ships with editbench and is read from nowhere else.",
+            f"Expected no path: {spec.path}",
+            f"To edit the requests of that file: dataset: {spec.path}",
+        )
+    return SHIPPED / name
+
+
 def _published(spec: DatasetSpec, form: str) -> Rows:
-    rows = read_file(Path(require_path(spec)).expanduser())
+    rows = read_source(require_path(spec), spec.revision, spec.split)
     return Rows(rows.rows, rows.source, form if spec.form == "auto" else spec.form)
 
 
 def facts(spec: DatasetSpec) -> Rows:
     """Return the shipped dataset: counterfactual requests over real facts (docs/data.md)."""
-    rows = read_file(SHIPPED.joinpath("facts.parquet"))
+    rows = read_file(_shipped(spec, "facts.parquet"))
     return Rows(rows.rows, rows.source, "editbench")
 
 
 def counterfact_100k(spec: DatasetSpec) -> list[Request]:
     """Return the large shipped dataset, 100,000 requests (docs/counterfact-100k.md)."""
-    return compact.read(SHIPPED.joinpath("counterfact-100k.parquet"), "cf-")
+    return compact.read(_shipped(spec, "counterfact-100k.parquet"), "cf-")
 
 
 def counterfact(spec: DatasetSpec) -> Rows:

@@ -13,7 +13,7 @@ class DatasetSpec(BaseModel):
     Attributes
     ----------
     name: a registered name, a path to a .json, .jsonl or .parquet file, or a hub id (``org/name``).
-    path: the file to read, for registered names whose data cannot be shipped.
+    path: the file or hub id to read, for registered names whose data cannot be shipped.
     revision: the hub revision (commit or tag) to read; local files ignore it.
     split: the hub split to read; None: the only one, or ``train``.
     form: the field form (``docs/data.md`` lists them), or ``auto`` to tell it from the fields.

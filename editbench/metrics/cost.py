@@ -22,6 +22,12 @@ def edit_seconds(cell: Mapping[str, Any]) -> float | None:
     return None if seconds is None or cell["edit"].get("nbytes") == 0 else float(seconds)
 
 
+def peak_memory(cell: Mapping[str, Any]) -> float | None:
+    """Return the highest resident bytes while editing; None for an edit of no bytes, which needs no memory."""
+    found = cell["memory"].get("rss_bytes")
+    return None if found is None or cell["edit"].get("nbytes") == 0 else float(found)
+
+
 def seconds_per_edit(cell: Mapping[str, Any]) -> float | None:
     """Return the seconds spent editing, divided by the number of edits."""
     seconds = edit_seconds(cell)
@@ -52,7 +58,7 @@ METRICS = (
         "Peak RSS",
         "Peak resident memory of the process while editing.",
         "B",
-        _read("memory", "rss_bytes"),
+        peak_memory,
     ),
     _cost("peak-device-memory", "Peak device", "Peak memory on the accelerator.", "B", _read("memory", "device_bytes")),
     _cost("edit-bytes", "Edit size", "Bytes needed to store the Edit.", "B", _read("edit", "nbytes")),

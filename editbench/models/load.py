@@ -65,7 +65,7 @@ def load_lm(
     """
     note = progress or (lambda _: None)
     check_model_name(name)
-    place = _device(device)
+    place = device_of(device)
     if dtype not in DTYPES:
         raise UserError(f"There is no dtype {dtype!r} for models.", f"Known: {', '.join(DTYPES)}.")
     with quiet():
@@ -98,7 +98,8 @@ def _assemble(name: str, source: str, model: Any, tokenizer: Any, target_eos: bo
     return LM(model, text, layout, shape, name, source, whole, model_hash=bare)
 
 
-def _device(device: str) -> torch.device:
+def device_of(device: str) -> torch.device:
+    """Return the device of this name, ``auto`` being CUDA if there is one. Raises :class:`UserError`."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = device.partition(":")

@@ -76,6 +76,6 @@ def _worth(found: Sequence[CellEstimate]) -> str:
         return "The shape of a model is not known before it is loaded, so that its cost cannot be estimated."
     total = clock(sum(known))
     return (
-        f"About {total} in all, if nothing is there yet. Estimated from operation counts and this processor's speed in "
+        f"About {total} in all, if nothing is there yet. Estimated from operation counts and this device's speed in "
         "matrix products: good to a factor of 3. Memory is without what a method keeps of its requests."
     )
