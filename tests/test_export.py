@@ -20,7 +20,6 @@ import editbench.exporter
 from editbench.cli import cli
 from editbench.delta import DELTA, read_about
 from editbench.errors import BadData, BadModel
-from editbench.exporter import write_readme
 from editbench.models.load import load_lm
 from editbench.runner import Runner
 from editbench.store import Store
@@ -205,13 +204,6 @@ def test_the_command_that_measures_an_exported_model_gives_the_records_of_its_ru
     [ours] = (tmp_path / "results").glob("runs/batch/*/locft-bf/*/cells/5/records.jsonl")
     [theirs] = (tmp_path / "results").glob("runs/batch/*/edited/*/cells/5/records.jsonl")
     assert theirs.read_bytes() == ours.read_bytes()
-
-
-def test_the_readme_of_a_delta_counts_its_edits(tmp_path: Path) -> None:
-    base = {"name": "smollm2-135m", "source": "smollm2-135m", "revision": None, "dtype": "float32"}
-    for scale, said in ((1, "local: 1 edit of"), (1000, "local: 1,000 edits of")):
-        write_readme(tmp_path, {"model": base, "method": {"label": "local"}, "scale": scale})
-        assert (tmp_path / "README.md").read_text().startswith(f"# {said} smollm2-135m\n")
 
 
 def test_the_readme_of_a_delta_holds_the_lines_that_apply_it(place: Path, export: Invoke, tmp_path: Path) -> None:

@@ -329,7 +329,10 @@ def test_capability_is_shown_where_it_was_measured_though_the_suite_names_no_suc
 
 
 def two_suites(folder: Path, first: str = LABEL) -> Path:
-    """Return a page of two suites in one results folder, asked for by no name; ``first`` is in the one that has failed."""
+    """Return a page of two suites in one results folder, asked for by no name.
+
+    ``first`` is the method, beside ``none``, of the one whose cells all failed.
+    """
     text = fill(folder).read_text().replace(json.dumps(LABEL), json.dumps(first))
     other = parse_suite(text.replace("name: paged", "name: another"), "another.yaml")
     for run in bind(make_plan(other), load_dataset(other.dataset)).runs:

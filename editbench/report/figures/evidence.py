@@ -148,7 +148,8 @@ def left_out(frame: pd.DataFrame) -> list[str]:
 def _not_measured(frame: pd.DataFrame) -> list[str]:
     """Return what done cells lack, in a line for the methods and scales that lack the same."""
     lacking: dict[tuple[str, str, str, str], list[str]] = {}
-    for (suite, model, metric, method), rows in frame.groupby(["suite", "model", "metric", "method"]):
+    for key, rows in frame.groupby(["suite", "model", "metric", "method"]):
+        suite, model, metric, method = map(str, key)
         scales = ", ".join(f"{scale:,}" for scale in sorted(set(rows["scale"])))
         lacking.setdefault((suite, model, metric, scales), []).append(method)
     return [
@@ -159,7 +160,7 @@ def _not_measured(frame: pd.DataFrame) -> list[str]:
 
 def refuse_empty(frame: pd.DataFrame, what: str, hint: str = "") -> None:
     """Raise :class:`UserError` where there is no value that can be drawn, with why each is missing."""
-    parts = [can_be_drawn(rows["value"], is_log(name)) for name, rows in frame.groupby("metric")]
+    parts = [can_be_drawn(rows["value"], is_log(str(name))) for name, rows in frame.groupby("metric")]
     if any(part.any() for part in parts):
         return
     ended = [] if frame.empty else left_out(frame[frame["status"] != "done"])
