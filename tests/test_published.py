@@ -248,6 +248,46 @@ def test_records_that_are_fewer_than_their_cell_says_are_not_published(tree: Any
     assert not list(Path("results/published").glob("**/*"))
 
 
+def test_published_records_that_are_gone_or_damaged_are_named_once_and_not_published_again(tree: Any) -> None:
+    _, store = tree
+    for path in store.root.rglob("cell.json"):
+        alter(path, lambda cell: cell["counts"].update(records=3 * cell["scale"]))
+    publish("small.yaml", store.root, Path("published"))
+    shared = Path("published/runs/small") / SHARED_RECORDS
+    whole = shared.read_bytes()
+    for damage, said in (
+        (shared.unlink, "is not there, nor is"),
+        (lambda: shared.write_bytes(whole[:99]), "Cannot read"),
+    ):
+        damage()
+        rows = board("--results", "published")["rows"]
+        assert {row["status"] for row in rows} == {"failed"}
+        for row in rows:
+            assert said in row["reason"] and str(shared) in row["reason"]
+            assert "half-written" not in row["reason"] and ".." not in row["reason"]
+        listed = invoke("results", "list", "--results", "published")
+        assert "can be published" not in listed.stdout
+        again = invoke("results", "publish", "small.yaml", "--results", "published", "--to", "again")
+        assert again.exit_code == 2 and not Path("again").exists()
+    assert all(line.count(str(shared)) == 2 for line in listed.stdout.splitlines())  # ours and the reader's
+
+
+def test_without_the_documents_no_ranks_by_them_are_claimed_and_damaged_ones_are_not_published(tree: Any) -> None:
+    _, store = tree
+    add_capability(store)
+    publish("small.yaml", store.root, Path("published"))
+    shared = Path("published/runs/small") / SHARED_DOCUMENTS
+    asked = ("--results", "published", "--metrics", "reliability,capability")
+    claim, missing = "on the same requests (Capability: documents)", "Methods are not compared by Capability"
+    said = " ".join(board(*asked)["notes"])
+    assert claim in said and missing not in said
+    shared.write_bytes(shared.read_bytes()[:50])
+    assert "can be published" not in invoke("results", "list", "--results", "published").stdout
+    shared.unlink()
+    said = " ".join(board(*asked)["notes"])
+    assert claim not in said and missing in said
+
+
 def test_runs_that_cannot_stand_beside_what_is_published_are_refused(tree: Any) -> None:
     _, store = tree
     publish("small.yaml", store.root, Path("published"), ["none"])

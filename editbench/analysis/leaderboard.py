@@ -5,7 +5,7 @@ Nothing is left out in silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from editbench.analysis.selection import (
     several_machines,
 )
 from editbench.errors import UserError
-from editbench.metrics import METRICS, CellMetric, ProbeMetric
+from editbench.metrics import METRICS, CellMetric, Metric, ProbeMetric
 from editbench.metrics.drift import collapse_point
 from editbench.store import RunResult, Status
 
@@ -171,6 +171,7 @@ def build(
         notes=(
             *_about_intervals(rows, about),
             *_about_ranks(rows, about, tests),
+            *_about_documents(rows, about),
             *notes,
             *left_out,
             *machines,
@@ -209,11 +210,25 @@ def _order(row: Row, main: str) -> tuple[Any, ...]:
     return row.model, row.scale, value is None, sign * value.value if value else 0.0, row.method
 
 
-def _units(about: About) -> str:
-    """Say over what intervals and tests are: requests, but for what is measured by document."""
-    metrics = [METRICS[name] for name in about.metrics]
-    titles = [metric.title for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+def _by_document(names: Iterable[str]) -> list[Metric]:
+    metrics = [METRICS[name] for name in names]
+    return [metric for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+
+
+def _units(names: Iterable[str]) -> str:
+    """Say over what intervals and tests of some metrics are: requests, but for what is measured by document."""
+    titles = [metric.title for metric in _by_document(names)]
     return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
+
+
+def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
+    """Say which metrics by document have values, but no documents on which methods could be compared."""
+    return [
+        f"Methods are not compared by {metric.title}: outcomes of documents were not kept, or their file is missing."
+        for metric in _by_document(about.metrics)
+        if len({row.method for row in rows if metric.name in row.values}) > 1
+        and not any(metric.name in row.standings for row in rows)
+    ]
 
 
 def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
@@ -221,13 +236,15 @@ def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
     if not seeds:
         return []
     if len(seeds) == 1:
-        return [f"Intervals are 95%, over {_units(about)}. One seed ({seeds[0]}): nothing is said about others."]
-    drawn = f"seeds, {_units(about)}"
+        return [
+            f"Intervals are 95%, over {_units(about.metrics)}. One seed ({seeds[0]}): nothing is said about others."
+        ]
+    drawn = f"seeds, {_units(about.metrics)}"
     said = f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap ({drawn})."
     if len(seeds) == 2:
         said += " Two say little about how seeds differ: only large differences can show; three or more show more."
     fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
-    return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
+    return [said, *([f"One seed only, intervals over {_units(about.metrics)}: {', '.join(fewer)}."] if fewer else [])]
 
 
 def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
@@ -237,9 +254,10 @@ def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> lis
         return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
     if not tests:
         return ["One method: compared with nobody."]
+    tested = [name for name in about.metrics if any(name in row.standings for row in rows)]
     return [
         f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same {_units(about)}: {'; '.join(tests)}; Holm, 5%. "
+        f"All pairs on the same {_units(tested)}: {'; '.join(tests)}; Holm, 5%. "
         f"Bold: best, or not separably worse, of {FEWEST} or more."
     ]
 

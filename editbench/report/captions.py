@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STOPS = {"eos-newline-sentence": "until the end-of-text token, a newline or the end of a sentence"}
 _SCORED = {"after-all": "every request is scored after the last edit of its scale was written"}
 _TEST = re.compile(r"exact McNemar|(?:exact )?paired permutation|two-level t(?= over)")
-_PAIRS = re.compile(r"All pairs on the same (\w+(?: \(.*?\))?): (.*); Holm, 5%\.")
+_PAIRS = re.compile(r"All pairs on the same (\w+(?: \(.*?\))?(?: and seeds)?): (.*); Holm, 5%\.")
 _DOCUMENTS = re.compile(r"requests \(([^()]*): documents\)")
 _BOLD = f"Bold: best, or not separably worse, of {FEWEST} or more."
 _BOLD_SPOKEN = f"Bold: the best, and what is not separably worse, where there are {FEWEST} or more of these."

@@ -66,7 +66,7 @@ def as_latex(board: Leaderboard) -> str:
     for number, (rows, columns) in enumerate(parts):
         body = [" & ".join(latex(heads[k]) for k in columns) + " \\\\"]
         body += _body([(board.rows[row], [fields[row][k] for k in columns]) for row in rows], names, marks)
-        sides = "".join("r" if heads[k] in ("Scale", "n") else "l" if k < names else "c" for k in columns)
+        sides = "".join("r" if heads[k] in ("Scale", "Scales", "n") else "l" if k < names else "c" for k in columns)
         said = _caption(board, [heads[k] for k in columns[names:]], number, len(parts))
         label = board.about.suite + (f"-{number + 1}" if number else "")
         notes = list(dict.fromkeys(_note(board.rows[row], marks) for row in rows))
