@@ -170,7 +170,7 @@ def build(
         rows=tuple(sorted(rows, key=lambda row: _order(row, about.metrics[0]))),
         notes=(
             *_about_intervals(rows, about),
-            *_about_ranks(rows, about, tests),
+            *_about_ranks(rows, _compared(about, rows), tests),
             *_about_documents(rows, about),
             *notes,
             *left_out,
@@ -215,10 +215,16 @@ def _by_document(names: Iterable[str]) -> list[Metric]:
     return [metric for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
 
 
-def _units(names: Iterable[str]) -> str:
-    """Say over what intervals and tests of some metrics are: requests, but for what is measured by document."""
-    titles = [metric.title for metric in _by_document(names)]
+def _units(about: About) -> str:
+    """Say over what intervals and tests are: requests, but for what is measured by document."""
+    titles = [metric.title for metric in _by_document(about.metrics)]
     return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
+
+
+def _compared(about: About, rows: Sequence[Row]) -> About:
+    """Return it with the main metric and those by which methods were compared: by no others are ranks claimed."""
+    main, *others = about.metrics
+    return replace(about, metrics=(main, *(name for name in others if any(name in row.standings for row in rows))))
 
 
 def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
@@ -236,15 +242,13 @@ def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
     if not seeds:
         return []
     if len(seeds) == 1:
-        return [
-            f"Intervals are 95%, over {_units(about.metrics)}. One seed ({seeds[0]}): nothing is said about others."
-        ]
-    drawn = f"seeds, {_units(about.metrics)}"
+        return [f"Intervals are 95%, over {_units(about)}. One seed ({seeds[0]}): nothing is said about others."]
+    drawn = f"seeds, {_units(about)}"
     said = f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap ({drawn})."
     if len(seeds) == 2:
         said += " Two say little about how seeds differ: only large differences can show; three or more show more."
     fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
-    return [said, *([f"One seed only, intervals over {_units(about.metrics)}: {', '.join(fewer)}."] if fewer else [])]
+    return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
 
 
 def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
@@ -254,10 +258,9 @@ def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> lis
         return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
     if not tests:
         return ["One method: compared with nobody."]
-    tested = [name for name in about.metrics if any(name in row.standings for row in rows)]
     return [
         f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same {_units(tested)}: {'; '.join(tests)}; Holm, 5%. "
+        f"All pairs on the same {_units(about)}: {'; '.join(tests)}; Holm, 5%. "
         f"Bold: best, or not separably worse, of {FEWEST} or more."
     ]
 
