@@ -170,8 +170,7 @@ def build(
         rows=tuple(sorted(rows, key=lambda row: _order(row, about.metrics[0]))),
         notes=(
             *_about_intervals(rows, about),
-            *_about_ranks(rows, _compared(about, rows), tests),
-            *_about_documents(rows, about),
+            *_about_ranks(rows, about, tests),
             *notes,
             *left_out,
             *machines,
@@ -227,6 +226,10 @@ def _compared(about: About, rows: Sequence[Row]) -> About:
     return replace(about, metrics=(main, *(name for name in others if any(name in row.standings for row in rows))))
 
 
+def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+    return [*_about_standings(rows, _compared(about, rows), tests), *_about_documents(rows, about)]
+
+
 def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
     """Say which metrics by document have values, but no documents on which methods could be compared."""
     return [
@@ -251,7 +254,7 @@ def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
     return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
 
 
-def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+def _about_standings(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
     main = METRICS[about.metrics[0]]
     ranked = [row for row in rows if main.name in row.standings]
     if not ranked:
