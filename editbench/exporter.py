@@ -154,7 +154,7 @@ def write_model(folder: Path, lm: LM, about: dict[str, Any]) -> None:
 
 
 _README = """\
-# {label}: {scale:,} edits of {model}
+# {label}: {edits} of {model}
 
 `delta.safetensors` holds the difference between the edited model and {model}, in float32, for each weight that changed.
 It belongs to these very weights, loaded in {dtype}, and to no others:
@@ -193,7 +193,7 @@ def write_readme(folder: Path, about: dict[str, Any]) -> None:
     loading = (_OURS if ours else _TRANSFORMERS).format(name=base["name"], revision=revision, dtype=base["dtype"])
     text = _README.format(
         label=about["method"]["label"],
-        scale=about["scale"],
+        edits="1 edit" if about["scale"] == 1 else f"{about['scale']:,} edits",
         model=base["name"],
         dtype=base["dtype"],
         loading=loading,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from editbench.errors import UserError
-from editbench.store import RunResult
+from editbench.errors import StoreError, UserError
+from editbench.store import RunResult, Status
 
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
@@ -36,7 +36,7 @@ def problems(run: RunResult, suite: str, root: Path) -> list[Problem]:
     ----------
     suite, root: as the user wrote them, for the commands in the hints.
     """
-    found = [*_source(run), *_pins(run), *_cells(run)]
+    found = [*_source(run), *_pins(run), *_cells(run), *_records(run)]
     command = ["editbench", "run", "--suite", suite]
     elsewhere = [] if root == Path("results") else ["--results", str(root)]
     hints = {
@@ -44,6 +44,7 @@ def problems(run: RunResult, suite: str, root: Path) -> list[Problem]:
         "unknown": "Install editbench and the method from git checkouts (pip install -e .), then run it anew: "
         + shlex.join([*command, "--results", "NEW_FOLDER"]),
         "pin": f"Pin the model: {shlex.join([*command, *elsewhere])} --revision {_commit_of(run)}",
+        "records": "Copy it again, or delete that cell's folder and run it again.",
         "cells": f"Finish it: {shlex.join([*command, '--methods', run.manifest['label'], *elsewhere])}",
     }
     return [Problem(named(run), what, hints[kind]) for kind, what in found]
@@ -93,6 +94,28 @@ def _cells(run: RunResult) -> list[tuple[str, str]]:
     found = [("cells", f"{scale:,} is not finished") for scale in missing]
     bad = [cell for cell in run.cells if not cell.status.settled]
     return found + [("cells", f"{cell.scale:,}: {cell.status}: {cell.data.get('reason', '')}") for cell in bad]
+
+
+def _records(run: RunResult) -> list[tuple[str, str]]:
+    """Read the records and documents of cells that are done: what is damaged or cut short is not published."""
+    from editbench.analysis.documents import read_documents
+    from editbench.analysis.records import record_table
+
+    wrong: dict[str, list[str]] = {}  # what -> scales: a shared file is damaged for all of them
+    for cell in run.cells:
+        if cell.status is not Status.DONE:
+            continue
+        try:
+            there = record_table(cell.records, cell.where).num_rows
+            read_documents(cell)
+        except StoreError as error:
+            wrong.setdefault(error.given.rstrip("."), []).append(f"{cell.scale:,}")
+            continue
+        written = int(cell.data.get("counts", {}).get("records", there))
+        if there != written:
+            what = f"{cell.records.name} has {there:,} records, not {written:,}"
+            wrong.setdefault(what, []).append(f"{cell.scale:,}")
+    return [("records", f"{', '.join(scales)}: {what}") for what, scales in wrong.items()]
 
 
 def refuse_unpublishable(runs: Sequence[RunResult], suite: str, root: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,11 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from results_tree import record, write_data, write_run
+from rich.console import Console
 
+from editbench.analysis.compare import compare
+from editbench.analysis.sides import find_side, match
 from editbench.cli import cli
 from editbench.datasets import Dataset, load_dataset
 from editbench.plan import Plan, RunSpec, bind, make_plan
 from editbench.records import Record
+from editbench.report.comparisons import compared_as_rich
 from editbench.store import CellOutcome, Status, Store
 from editbench.suite import Suite, parse_suite
 
@@ -216,3 +221,21 @@ def test_terminal_and_markdown_say_marks_effects_and_why_and_escape_names(tmp_pa
     assert "<b>" not in text
     heads = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(heads) == 1
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_row_is_on_one_line_of_a_terminal_and_why_has_lines_of_its_own(tmp_path: Path, width: int) -> None:
+    root = fill(tmp_path)
+    matches = match(find_side("none", root, None), find_side(WEIRD, root, None))
+    found = compare(matches, {"many": ["reliability", "locality", "edit-seconds"]})
+    file = io.StringIO()
+    Console(width=width, file=file).print(compared_as_rich(found))
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    assert "A: none" in lines and f"B: {WEIRD}" in lines
+    [row] = [k for k, line in enumerate(lines) if line.startswith("  +")]
+    assert lines[row].split() == ["+", "60", "Reliability", "+1.000", *lines[row].split()[4:6], "below", "0.0001"]
+    end = next(k for k in range(row + 1, len(lines)) if not lines[k].startswith("     "))
+    assert all(len(line) > width - 25 for line in lines[row + 1 : end - 1])  # the whole width, but for the last
+    why = next(verdict.says for verdict in found.verdicts if verdict.mark == "+")
+    assert " ".join(" ".join(lines[row + 1 : end]).split()) == why

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 import editbench
 from editbench.delta import DELTA, write_delta
+from editbench.exporter import write_readme
 from editbench.testing.tiny import tiny_lm
 
 
@@ -34,3 +35,10 @@ def test_a_delta_is_exact_where_adding_rounds_and_where_numbers_are_not_finite(
     editbench.apply_delta(fresh.model, tmp_path)
     bits = {2: torch.int16, 4: torch.int32}[weight.element_size()]
     assert torch.equal(fresh.parameter(name).view(bits), weight.view(bits))
+
+
+def test_the_readme_of_a_delta_counts_its_edits(tmp_path: Path) -> None:
+    base = {"name": "smollm2-135m", "source": "smollm2-135m", "revision": None, "dtype": "float32"}
+    for scale, said in ((1, "local: 1 edit of"), (1000, "local: 1,000 edits of")):
+        write_readme(tmp_path, {"model": base, "method": {"label": "local"}, "scale": scale})
+        assert (tmp_path / "README.md").read_text().startswith(f"# {said} smollm2-135m\n")

@@ -24,34 +24,6 @@ def test_ranks_share_letters_where_methods_cannot_be_told_apart(tmp_path: Path) 
     assert "edit-seconds" not in rows["half", 60].standings
 
 
-def test_latex_is_whole_marks_the_best_and_escapes_every_special(tmp_path: Path) -> None:
-    root = fill(tmp_path)
-    text = invoke("leaderboard", "many", "--results", root, "--latex", "--scale", "60").stdout
-    assert "we\\_ird \\& \\textless{}b\\textgreater{}\\$x\\textasciicircum{}2\\$" in text
-    assert "100\\%" in text
-    body = text.split("\\toprule")[1].split("\\bottomrule")[0]
-    lines = [line for line in body.splitlines() if line.endswith("\\\\")]
-    assert len(lines) == 4
-    fields = [re.split(r"(?<!\\)&", line) for line in lines]
-    assert {len(one) for one in fields} == {6}  # no generalisation, one seed, all done: left out
-    assert ["\\textbf" in one[2] for one in fields] == [False, True, False, False]  # reliability: the best alone
-    assert ["\\textbf" in one[3] for one in fields] == [False, True, True, True]  # locality: nobody is worse
-    assert "\\textbf{1.000} {\\scriptsize [" in text
-    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
-    caption = text.split("\\caption{")[1].split("\n")[0]
-    for said in (
-        "Protocol",
-        "greedy decoding",
-        "n: 60 requests",
-        "1 seed(s): 0",
-        "exact McNemar",
-        "Holm, 5\\%",
-        "One seed",
-    ):
-        assert said in caption
-    assert not re.search(r"(?<!\\)[#%]", text.replace("% needs", "").replace("{%\n", ""))
-
-
 def test_csv_has_numbers_that_read_back(tmp_path: Path) -> None:
     text = invoke("leaderboard", "many", "--results", fill(tmp_path), "--csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))

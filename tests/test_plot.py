@@ -247,6 +247,79 @@ def test_without_capability_all_other_kinds_are_drawn_and_how_to_measure_it_is_s
         assert alone.exit_code == 2 and "editbench run --suite fig --capability core" in alone.stderr
 
 
+def test_a_figure_of_one_suite_that_would_be_empty_is_not_written_and_said(tmp_path: Path) -> None:
+    def plain(run: RunSpec, scale: int) -> Any:
+        rows, done = outcome(run, scale)
+        return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts)
+
+    root = fill(tmp_path)
+    fill(tmp_path, plain, name="bare")
+    for kinds in ("all", "drift,capability"):
+        out = tmp_path / kinds
+        result = invoke("--results", root, "--kind", kinds, "--format", "png", "--out", out)
+        assert result.exit_code == 0
+        for name in ("drift", "capability"):
+            assert [path.stem for path in out.glob(f"*-{name}.png")] == [f"fig-{name}"]
+            assert f"bare-{name} is not drawn. There is nothing to draw" in result.stderr
+        assert "editbench run --suite bare --capability core" in result.stderr
+
+
+def test_values_that_have_no_place_on_a_logarithmic_axis_make_no_figure(tmp_path: Path) -> None:
+    def free(run: RunSpec, scale: int) -> Any:
+        rows, done = outcome(run, scale)
+        return rows, CellOutcome(Status.DONE, timings={"edit_s": 0.0}, counts=done.counts)
+
+    result = invoke("fig", fill(tmp_path, free), "--kind", "cost", "--out", tmp_path / "f")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Every value is 0" in result.stderr
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_done_cell_without_the_metric_is_no_cross_but_a_note(tmp_path: Path) -> None:
+    def partly(run: RunSpec, scale: int) -> Any:
+        rows, done = outcome(run, scale)
+        found = {} if (run.label, scale) == ("half", 40) else done.capability
+        return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts, capability=found)
+
+    root = fill(tmp_path, partly)
+    result = invoke("fig", root, "--kind", "drift", "--format", "png", "--out", tmp_path / "f")
+    assert "fig: no capability-ratio of half on smollm2-135m at 40: it was not measured" in result.stderr
+    found = evidence(root)
+    look = Look(PRESETS["icml"], marks(found.methods()))
+    with look.settings():
+        axes = kind("drift").draw(kind("drift").numbers(found), look).axes[0]
+    assert [line for line in axes.get_lines() if line.get_marker() == "x"] == []
+
+
+def test_a_panel_of_a_model_without_values_says_so(tmp_path: Path) -> None:
+    def partly(run: RunSpec, scale: int) -> Any:
+        return failed(run, scale) if run.model == "other" else outcome(run, scale)
+
+    found = evidence(fill(tmp_path, partly, models="[smollm2-135m, other]"))
+    look = Look(PRESETS["icml"], marks(found.methods()))
+    with look.settings():
+        figure = kind("panel").draw(kind("panel").numbers(found), look)
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert said == [["no values"]] * 4 + [[]] * 4  # models by name
+
+
+@pytest.mark.parametrize("preset", ["icml", "screen"])
+def test_a_bar_of_methods_that_lie_close_is_long_enough_to_be_seen_and_above_the_lines(preset: str) -> None:
+    rows = [("first", 0.127, "a"), ("second", 0.121, "a"), ("third", 0.12, "b"), ("none", 0.01, "c")]
+    base = {"suite": "s", "model": "m", "scale": 40, "metric": "reliability", "axis": "value"}
+    more = {"blocks": 1, "critical_difference": np.nan}
+    frame = pd.DataFrame([{**base, "method": m, "position": p, "groups": g, **more} for m, p, g in rows])
+    look = Look(PRESETS[preset], marks(frame["method"]))
+    with look.settings():
+        axes = kind("critical-difference").draw(frame, look).axes[0]
+        axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    [bar] = [line for line in axes.get_lines() if line.get_linewidth() == 2.2]
+    ends = axes.transData.transform(np.column_stack([bar.get_xdata(), bar.get_ydata()]))[:, 0]
+    assert abs(ends[1] - ends[0]) * 72 / axes.figure.dpi > 8
+    assert bar.get_zorder() > max(line.get_zorder() for line in axes.get_lines() if len(line.get_xdata()) == 3)  # type: ignore[arg-type]
+    assert min(bar.get_xdata()) > 0.12  # not as far as the third, from which they can be told apart
+
+
 def test_each_model_has_its_figures_and_a_row_in_the_panel(tmp_path: Path) -> None:
     root = fill(tmp_path, models="[smollm2-135m, other]", scales="[3]")
     invoke("fig", root, "--kind", "scale,panel", "--format", "png", "--out", tmp_path / "f", "--data")

@@ -22,7 +22,6 @@ from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.plan import Plan
 from editbench.published import publish
-from editbench.report.readme import BEGIN, END
 from editbench.store import SHARED_DOCUMENTS, SHARED_RECORDS, CellOutcome, Status, Store, pretty_json, read_json
 
 ROOT = Path(__file__).parents[1]
@@ -247,6 +246,46 @@ def test_records_that_are_fewer_than_their_cell_says_are_not_published(tree: Any
     assert not list(Path("results/published").glob("**/*"))
 
 
+def test_published_records_that_are_gone_or_damaged_are_named_once_and_not_published_again(tree: Any) -> None:
+    _, store = tree
+    for path in store.root.rglob("cell.json"):
+        alter(path, lambda cell: cell["counts"].update(records=3 * cell["scale"]))
+    publish("small.yaml", store.root, Path("published"))
+    shared = Path("published/runs/small") / SHARED_RECORDS
+    whole = shared.read_bytes()
+    for damage, said in (
+        (shared.unlink, "is not there, nor is"),
+        (lambda: shared.write_bytes(whole[:99]), "Cannot read"),
+    ):
+        damage()
+        rows = board("--results", "published")["rows"]
+        assert {row["status"] for row in rows} == {"failed"}
+        for row in rows:
+            assert said in row["reason"] and str(shared) in row["reason"]
+            assert "half-written" not in row["reason"] and ".." not in row["reason"]
+        listed = invoke("results", "list", "--results", "published")
+        assert "can be published" not in listed.stdout
+        again = invoke("results", "publish", "small.yaml", "--results", "published", "--to", "again")
+        assert again.exit_code == 2 and not Path("again").exists()
+    assert all(line.count(str(shared)) == 2 for line in listed.stdout.splitlines())  # ours and the reader's
+
+
+def test_without_the_documents_no_ranks_by_them_are_claimed_and_damaged_ones_are_not_published(tree: Any) -> None:
+    _, store = tree
+    add_capability(store)
+    publish("small.yaml", store.root, Path("published"))
+    shared = Path("published/runs/small") / SHARED_DOCUMENTS
+    asked = ("--results", "published", "--metrics", "reliability,capability")
+    claim, missing = "on the same requests (Capability: documents)", "Methods are not compared by Capability"
+    said = " ".join(board(*asked)["notes"])
+    assert claim in said and missing not in said
+    shared.write_bytes(shared.read_bytes()[:50])
+    assert "can be published" not in invoke("results", "list", "--results", "published").stdout
+    shared.unlink()
+    said = " ".join(board(*asked)["notes"])
+    assert claim not in said and missing in said
+
+
 def test_runs_that_cannot_stand_beside_what_is_published_are_refused(tree: Any) -> None:
     _, store = tree
     publish("small.yaml", store.root, Path("published"), ["none"])
@@ -287,36 +326,6 @@ def test_the_page_of_published_results_has_a_line_per_suite(tree: Any) -> None:
     publish("small.yaml", store.root, Path("published"))
     lines = Path("published/README.md").read_text().splitlines()
     assert lines[-1] == "| small | smollm2-135m | local, none | 0 | 1, 4 | 30 | 0123456789 |"
-
-
-def test_the_readme_is_stale_until_the_command_makes_it_anew(tree: Any) -> None:
-    readme = Path("README.md")
-    readme.write_text(f"# Mine\n{BEGIN}\n{END}\nthe end\n")
-    assert invoke("results", "readme").exit_code == 0
-    assert "Nothing is published yet" in readme.read_text()
-    assert invoke("results", "readme", "--check").exit_code == 0
-    publish("small", Path("results"), Path("results/published"))
-    empty = readme.read_text()
-    assert invoke("results", "readme", "--check").exit_code == 1 and readme.read_text() == empty
-    assert invoke("results", "readme").exit_code == 0
-    text = readme.read_text()
-    assert "| local |" in text and text.startswith("# Mine\n") and text.endswith("\nthe end\n")
-    assert invoke("results", "readme", "--check").exit_code == 0
-    numbers = Path("results/published/figures/small-scale.csv")
-    assert "(results/published/figures/small-scale.svg)" in text and b"<svg" in numbers.with_suffix(".svg").read_bytes()
-    numbers.write_text("changed")
-    assert invoke("results", "readme", "--check").exit_code == 1
-    assert invoke("results", "readme").exit_code == 0 and "local" in numbers.read_text()
-    readme.write_text("# no markers\n")
-    assert invoke("results", "readme").exit_code == 2
-
-
-def test_the_readme_of_this_project_shows_what_is_published() -> None:
-    readme, published = ROOT / "README.md", ROOT / "results" / "published"
-    if not readme.is_file():
-        pytest.skip("not a checkout")
-    result = invoke("results", "readme", "--check", "--from", str(published), "--readme", str(readme))
-    assert result.exit_code == 0, result.stderr
 
 
 def test_two_seeds_and_more_scales_keep_their_rows_apart(tree: Any) -> None:

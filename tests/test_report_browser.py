@@ -156,6 +156,7 @@ def test_failed_cells_only_show_reasons_and_empty_figures_say_so(browser: Browse
     assert "boom" in browser.run("document.getElementById('statuses').textContent")
     assert "No cell of this suite is done" in browser.run("document.getElementById('statuses').textContent")
     assert browser.run("document.getElementById('figures').textContent").count("Nothing to draw") == 3
+    assert "both Reliability and Reliability" not in browser.run("document.getElementById('figures').textContent")
     assert "No records to show" in browser.run("document.getElementById('requests').textContent")
     assert browser.run("document.documentElement.scrollWidth") <= 360
 
@@ -183,6 +184,21 @@ def test_another_suite_can_be_chosen(browser: Browser, tmp_path: Path) -> None:
     assert browser.run("document.title") == "paged · editbench"
     assert "boom" not in browser.run("document.getElementById('statuses').textContent")
     assert browser.errors == []
+
+
+def test_a_method_has_the_same_colour_in_every_suite(browser: Browser, tmp_path: Path) -> None:
+    browser.open(two_suites(tmp_path, first="zzz"))
+    marks = (
+        "Object.fromEntries([...document.querySelectorAll('.legend button')].map(one => [one.textContent, "
+        "[one.querySelector('svg').getAttribute('class'), one.querySelector('path').getAttribute('d')]]))"
+    )
+    another = browser.run(marks)
+    browser.run("document.querySelector('#suite-choice select').focus()")
+    browser.press("ArrowDown")
+    paged = browser.run(marks)
+    assert sorted(another) == ["none", "zzz"] and sorted(paged) == sorted(["none", LABEL])
+    assert another["none"] == paged["none"]
+    assert len({str(mark) for mark in (another | paged).values()}) == 3
 
 
 def test_a_control_with_nothing_to_choose_is_not_shown(browser: Browser, tmp_path: Path) -> None:

@@ -328,9 +328,12 @@ def test_capability_is_shown_where_it_was_measured_though_the_suite_names_no_suc
     assert "capability" not in {metric["name"] for metric in data_of(page(tmp_path / "without").read_text())["metrics"]}
 
 
-def two_suites(folder: Path) -> Path:
-    """Return a page of two suites in one results folder, asked for by no name."""
-    text = fill(folder).read_text()
+def two_suites(folder: Path, first: str = LABEL) -> Path:
+    """Return a page of two suites in one results folder, asked for by no name.
+
+    ``first`` is the method, beside ``none``, of the one whose cells all failed.
+    """
+    text = fill(folder).read_text().replace(json.dumps(LABEL), json.dumps(first))
     other = parse_suite(text.replace("name: paged", "name: another"), "another.yaml")
     for run in bind(make_plan(other), load_dataset(other.dataset)).runs:
         write_run(Store(folder / "results"), run, load_dataset(other.dataset), failed)

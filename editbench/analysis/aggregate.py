@@ -26,7 +26,7 @@ from editbench.analysis.statistics import (
 )
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, AgeMetric, CellMetric, HarmonicMetric, Metric, ProbeMetric
-from editbench.store import CellResult, Status
+from editbench.store import SHARED_RECORDS, CellResult, Status
 
 if TYPE_CHECKING:
     from editbench.store import RunResult
@@ -67,6 +67,14 @@ def load_records(
     return frame.assign(age=scale - 1 - frame["position"])
 
 
+def _no_records(path: Path) -> StoreError:
+    """Return what is said of a cell whose records are nowhere: not beside it, nor where published suites have them."""
+    above = path.absolute().parents
+    shared = f", nor is {above[5] / SHARED_RECORDS}, as in published results" if len(above) > 5 else ""
+    again = "Copy it again, or delete that cell's folder and run it again."
+    return StoreError(f"{path} is not there{shared}.", hint=again)
+
+
 class CellFrame:
     """A finished cell with its records, read when first needed; remembers what was computed.
 
@@ -92,6 +100,8 @@ class CellFrame:
         if self._frame is None:
             self._frame = load_records(self.cell.records, self.cell.scale, self.columns, self.cell.where)
             written = int(self.cell.data.get("counts", {}).get("records", 0))
+            if written and not self.cell.records.exists():
+                raise _no_records(self.cell.records)
             if len(self._frame) < written:
                 raise StoreError(
                     f"{self.cell.records} is half-written: {len(self._frame):,} of {written:,} records.",

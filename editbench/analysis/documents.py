@@ -61,4 +61,4 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
         return frame.astype(COLUMNS)
     except (ValueError, OSError) as error:
         again = "Copy it again." if cell.where else "Copy it again, or delete that cell's folder and run it again."
-        raise StoreError(f"{path} is damaged: {error}", hint=again) from error
+        raise StoreError(f"{path} is damaged: {str(error).rstrip('.')}.", hint=again) from error

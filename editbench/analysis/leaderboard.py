@@ -5,7 +5,7 @@ Nothing is left out in silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from editbench.analysis.selection import (
     several_machines,
 )
 from editbench.errors import UserError
-from editbench.metrics import METRICS, CellMetric, ProbeMetric
+from editbench.metrics import METRICS, CellMetric, Metric, ProbeMetric
 from editbench.metrics.drift import collapse_point
 from editbench.store import RunResult, Status
 
@@ -209,11 +209,35 @@ def _order(row: Row, main: str) -> tuple[Any, ...]:
     return row.model, row.scale, value is None, sign * value.value if value else 0.0, row.method
 
 
+def _by_document(names: Iterable[str]) -> list[Metric]:
+    metrics = [METRICS[name] for name in names]
+    return [metric for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+
+
 def _units(about: About) -> str:
     """Say over what intervals and tests are: requests, but for what is measured by document."""
-    metrics = [METRICS[name] for name in about.metrics]
-    titles = [metric.title for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+    titles = [metric.title for metric in _by_document(about.metrics)]
     return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
+
+
+def _compared(about: About, rows: Sequence[Row]) -> About:
+    """Return it with the main metric and those by which methods were compared: by no others are ranks claimed."""
+    main, *others = about.metrics
+    return replace(about, metrics=(main, *(name for name in others if any(name in row.standings for row in rows))))
+
+
+def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+    return [*_about_standings(rows, _compared(about, rows), tests), *_about_documents(rows, about)]
+
+
+def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
+    """Say which metrics by document have values, but no documents on which methods could be compared."""
+    return [
+        f"Methods are not compared by {metric.title}: outcomes of documents were not kept, or their file is missing."
+        for metric in _by_document(about.metrics)
+        if len({row.method for row in rows if metric.name in row.values}) > 1
+        and not any(metric.name in row.standings for row in rows)
+    ]
 
 
 def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
@@ -230,7 +254,7 @@ def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
     return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
 
 
-def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+def _about_standings(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
     main = METRICS[about.metrics[0]]
     ranked = [row for row in rows if main.name in row.standings]
     if not ranked:

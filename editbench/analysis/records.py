@@ -56,4 +56,4 @@ def record_table(path: Path, where: Mapping[str, Any] | None = None, columns: Se
         return pj.read_json(path, pj.ReadOptions(block_size=1 << 24), parse)
     except (pa.ArrowInvalid, OSError) as error:
         again = "Copy it again." if path.suffix == ".parquet" else "Delete that cell's folder and run it again."
-        raise StoreError(f"Cannot read {path}: {error}.", hint=again) from error
+        raise StoreError(f"Cannot read {path}: {str(error).rstrip('.')}.", hint=again) from error

@@ -103,6 +103,6 @@ def _show(boards: Sequence[Leaderboard], form: str, ranks: Overall | None = None
         click.echo("\n".join([*texts, *([comparisons.overall_as_markdown(ranks)] if ranks else [])]), nl=False)
     elif form == "latex":
         texts = [latex.as_latex(board) for board in boards]
-        click.echo("\n".join([*texts, *([comparisons.overall_as_latex(ranks)] if ranks else [])]), nl=False)
+        click.echo("\n".join([*texts, *([comparisons.overall_as_latex(ranks, boards)] if ranks else [])]), nl=False)
     else:
         echo_rich(*map(tables.as_rich, boards), *([comparisons.overall_as_rich(ranks)] if ranks else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from editbench.cli.options import CommaList, RegisteredName, dtype_option, echo_
 from editbench.errors import UserError
 
 _PUBLISHED = Path("results/published")
+_README = Path("README.md")
 
 
 @click.group("results")
@@ -79,40 +81,53 @@ def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtyp
             click.echo(f"{words.get(what, what)}: {run}")
     for note in done.notes:
         click.echo(note)
-    click.echo(f"See it: editbench leaderboard {done.suite} --results {to}")
-    click.echo("Then:   editbench results readme")
+    click.echo(f"See it: {shlex.join(['editbench', 'leaderboard', done.suite, '--results', str(to)])}")
+    click.echo(f"Then:   {_readme_command(to)}")
 
 
 @command.command("readme")
 @click.option("--from", "published", type=click.Path(path_type=Path), default=_PUBLISHED, show_default=True)
-@click.option("--readme", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("README.md"))
+@click.option("--readme", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=_README)
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the README is not up to date.")
 def readme(published: Path, readme: Path, check: bool) -> None:
     """Make the README's part about published results anew, and the figures it shows."""
     from editbench.published import published_boards
-    from editbench.report.readme import figure, filled
+    from editbench.report.readme import figures, filled
     from editbench.store import replace_file
 
     boards = published_boards(published)
-    files = {board.about.suite: figure(board) for board in boards}
+    files = figures(boards)
     folder = published / "figures"
     seen = Path(os.path.relpath(folder, readme.parent)).as_posix()
     drawn = {suite: [f"{seen}/{name}" for name in found if name.endswith(".svg")] for suite, found in files.items()}
     text = readme.read_text(encoding="utf-8")
     wanted = filled(text, boards, drawn)
-    figures = {folder / name: data for found in files.values() for name, data in found.items()}
-    if wanted == text and all(_is_drawn(path, data) for path, data in figures.items()):
+    drawings = {folder / name: data for found in files.values() for name, data in found.items()}
+    same = _is_drawn if check else _is_written
+    stale = {path: data for path, data in drawings.items() if not same(path, data)}
+    if wanted == text and not stale:
         click.echo(f"{readme} is up to date.")
     elif check:
-        click.echo(f"{readme} is not up to date. Type: editbench results readme", err=True)
+        click.echo(f"{readme} is not up to date. Type: {_readme_command(published, readme)}", err=True)
         raise click.exceptions.Exit(1)
     else:
-        for path, data in figures.items():
+        for path, data in stale.items():
             replace_file(path, data)
         replace_file(readme, wanted.encode())
         click.echo(f"{readme} shows what is in {published}.")
 
 
+def _readme_command(published: Path, readme: Path = _README) -> str:
+    """Return what to type to make the README anew, with the options that are not as they come."""
+    options = [("--from", published, _PUBLISHED), ("--readme", readme, _README)]
+    given = [text for option, value, default in options if value != default for text in (option, str(value))]
+    return shlex.join(["editbench", "results", "readme", *given])
+
+
 def _is_drawn(path: Path, data: bytes) -> bool:
     """Whether a figure's file is there, and, of its numbers, the same: a drawing's bytes vary with the fonts."""
     return path.is_file() and (path.suffix != ".csv" or path.read_bytes() == data)
+
+
+def _is_written(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data

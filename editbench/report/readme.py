@@ -14,21 +14,22 @@ END = "<!-- end of published results -->"
 NOTHING = "Nothing is published yet. `editbench results publish SUITE` takes finished runs of clean, pinned sources.\n"
 
 
-def figure(board: Leaderboard) -> dict[str, bytes]:
-    """Return the files of a suite's figure, success against scale, by name: SVG, and its numbers as CSV.
+def figures(boards: Sequence[Leaderboard]) -> dict[str, dict[str, bytes]]:
+    """Return for each suite the files of its figure, success against scale, by name: SVG, and its numbers as CSV.
 
-    None for a suite with results at one scale only, where there is no curve.
+    None for a suite with results at one scale only, where there is no curve. A method looks the same in all of them.
     """
     from editbench.report.figures.book import Order, files, look_of, pages
     from editbench.report.figures.evidence import Evidence
 
-    if len({row.scale for row in board.rows}) < 2:
-        return {}
     order = Order(("scale",), "screen", ("svg",), data=True)
-    evidence = Evidence((board,))
-    found, _ = pages(evidence, order.kinds)
-    look = look_of(evidence, order.preset)
-    return dict(file for page in found for file in files(page, look, order))
+    look = look_of(Evidence(tuple(boards)), order.preset)
+    drawn: dict[str, dict[str, bytes]] = {}
+    for board in boards:
+        curved = len({row.scale for row in board.rows}) > 1
+        found = pages(Evidence((board,)), order.kinds)[0] if curved else []
+        drawn[board.about.suite] = dict(file for page in found for file in files(page, look, order))
+    return drawn
 
 
 def block(boards: Sequence[Leaderboard], drawn: Mapping[str, Sequence[str]]) -> str:

@@ -135,6 +135,16 @@ def heading(board: Leaderboard) -> str:
     return f"{board.about.suite}: {board.about.title}" if board.about.title else board.about.suite
 
 
+def split_columns(wide: Sequence[float], names: int, width: float) -> list[list[int]]:
+    """Return the columns of each table: the first ``names``, that name a row, and as many others as fit."""
+    parts: list[list[int]] = [[]]
+    for column in range(names, len(wide)):
+        if parts[-1] and sum(wide[k] for k in (*range(names), *parts[-1], column)) > width:
+            parts.append([])
+        parts[-1].append(column)
+    return [[*range(names), *part] for part in parts]
+
+
 @dataclass(frozen=True)
 class Printed:
     """A leaderboard for a terminal: one table, or several with the same rows where its columns need more width."""
@@ -152,13 +162,7 @@ class Printed:
         heads, rows = headers(self.board), [cells(self.board, row) for row in self.board.rows]
         wide = [3 + max(len(text) for text in (head, *(row[k] for row in rows))) for k, head in enumerate(heads)]
         wide[-1] = min(wide[-1], _STATUS_WIDTH)
-        names = list(range(first_metric(self.board)))
-        parts: list[list[int]] = [[]]
-        for column in range(len(names), len(heads)):
-            if parts[-1] and sum(wide[k] for k in (*names, *parts[-1], column)) > width:
-                parts.append([])
-            parts[-1].append(column)
-        return [names + part for part in parts]
+        return split_columns(wide, first_metric(self.board), width)
 
     def _table(self, columns: Sequence[int], *, first: bool, last: bool) -> Table:
         from rich import box

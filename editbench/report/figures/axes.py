@@ -103,11 +103,16 @@ def _plain(value: float) -> str:
     return f"{value:g}" if value >= 1e-4 else f"1e−{round(-np.log10(value))}"
 
 
+def can_be_drawn(values: pd.Series[float], log: bool) -> pd.Series[bool]:
+    """Return which values have a place on an axis: numbers, and on a logarithmic one those above 0."""
+    return values.notna() & np.isfinite(values) & ((values > 0) | (not log))
+
+
 def curves(axes: Axes, frame: pd.DataFrame, x: str, marks: Mapping[str, Mark]) -> list[End]:
     """Draw a curve per method with its intervals, and return where each ends.
 
-    Call it when the axes' scales and x limits are set. Where a method has no number although it was run, a cross in
-    its colour stands on the x axis.
+    Call it when the axes' scales and x limits are set. Where a method was run and its cell is not done, a cross in
+    its colour stands on the x axis; a done cell without this metric has no mark.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def curves(axes: Axes, frame: pd.DataFrame, x: str, marks: Mapping[str, Mark]) -
     step = min(_ASIDE / wide, _MOST_ASIDE / max(len(methods), 1))
     for k, method in enumerate(methods):
         mine = frame[frame["method"] == method].sort_values(x)
-        there = mine[mine["value"].notna() & np.isfinite(mine["value"]) & ((mine["value"] > 0) | (not log))]
+        there = mine[can_be_drawn(mine["value"], log)]
         aside = (k - (len(methods) - 1) / 2) * step
         _crosses(axes, mine, x, marks[method], aside)
         if there.empty:

@@ -69,35 +69,53 @@ def check_metrics(asked: Sequence[str], kinds: Sequence[str]) -> None:
 def pages(evidence: Evidence, kinds: Sequence[str]) -> tuple[list[Page], list[str]]:
     """Return the figures of some kinds (none: all), and notes on what is not in them.
 
-    Of all kinds, those without numbers are left out with a note. Raises :class:`UserError` for a kind that was named
-    and has no numbers, or where there are no numbers at all.
+    A figure without numbers is left out with a note. Raises :class:`UserError` for a kind that was named and has no
+    figure at all, or where there is none of any kind.
     """
     found: list[Page] = []
     notes: list[str] = []
-    first: UserError | None = None
+    troubles: list[UserError] = []
     for name in kinds or KINDS:
-        try:
-            frame = kind(name).numbers(evidence)
-        except UserError as error:
-            if kinds:
-                raise
-            first = first or error
-            notes.append(f"{name} is not drawn. {str(error).replace(chr(10), ' ')}")
-        else:
-            found += _pages(kind(name), frame, {page.name for page in found})
-            notes += left_out(frame)
-    if first is not None and not found:
-        raise first
+        one = kind(name)
+        made, empty = 0, []
+        for stem, part in _parts(one, evidence):
+            try:
+                frame = one.numbers(part)
+            except UserError as error:
+                empty.append((stem, error))
+            else:
+                found.append(Page(_free(stem or _together(frame, one), {page.name for page in found}), one, frame))
+                notes += left_out(frame)
+                made += 1
+        if kinds and not made:
+            raise empty[0][1]
+        troubles += [error for _, error in empty]
+        notes += [f"{stem or name} is not drawn. {str(error).replace(chr(10), ' ')}" for stem, error in empty]
+    if not found:
+        raise troubles[0]
     return found, list(dict.fromkeys(notes))
 
 
-def _pages(one: Kind, frame: pd.DataFrame, taken: set[str]) -> Iterator[Page]:
-    for key, rows in frame.groupby(list(one.page), sort=False):
-        several = "model" in one.page and frame.loc[frame["suite"] == key[0], "model"].nunique() > 1
-        stem = _safe("-".join([*map(str, key if several else key[:1]), one.name]))
-        name = next(text for text in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if text not in taken)
-        taken.add(name)
-        yield Page(name, one, rows.reset_index(drop=True))
+def _parts(one: Kind, evidence: Evidence) -> Iterator[tuple[str, Evidence]]:
+    """Yield the name and the results of each figure of a kind; the name of one of all results is yet to be found."""
+    if not one.page:
+        yield "", evidence
+        return
+    for board in evidence.boards:
+        suite = board.about.suite
+        models = sorted({row.model for row in board.rows})
+        if "model" not in one.page or len(models) == 1:
+            yield _safe(f"{suite}-{one.name}"), evidence.of(board)
+        else:
+            yield from ((_safe(f"{suite}-{model}-{one.name}"), evidence.of(board, model)) for model in models)
+
+
+def _together(frame: pd.DataFrame, one: Kind) -> str:
+    return _safe(f"{frame['suite'].iloc[0]}-{one.name}")
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    return next(text for text in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if text not in taken)
 
 
 def _safe(name: str) -> str:

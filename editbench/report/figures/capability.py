@@ -51,7 +51,7 @@ def _of_board(board: Leaderboard, success: str, evidence: Evidence) -> pd.DataFr
         front = {(row.model, row.method, row.scale): bool(row.front) for row in marked.rows}
         frame = tidy(board, [success, name], evidence.scales)
         keys = ["model", "scale", "method"]
-        both = frame[frame["value"].notna()].groupby(keys)["metric"].transform("size") == 2
+        both = frame[np.isfinite(frame["value"])].groupby(keys)["metric"].transform("size") == 2
         frame = _one_scale(frame.loc[both[both].index])
         if not frame.empty:
             on = [front[model, method, scale] for model, scale, method in frame[keys].itertuples(index=False)]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _LINE = 1.45  # points of height for a method, per point of text
 _BAR = 4.5  # points between bars
+_BEYOND = 4.0  # points, at most, that a bar reaches beyond its methods
 
 
 def numbers(evidence: Evidence) -> pd.DataFrame:
@@ -132,10 +133,16 @@ def draw(frame: pd.DataFrame, look: Look) -> Figure:
     axes = figure.subplots()
     _axis(axes, frame, right)
     axes.set_ylim(-bottom, above)
-    for (first, last), y in zip(bars, deep, strict=True):
-        ends = frame["position"].iloc[[first, last]].to_numpy(float)
-        pad = 0.006 * abs(np.subtract(*axes.get_xlim())) * (1 if right else -1)
-        axes.plot([ends[0] - pad, ends[1] + pad], [-y, -y], color="black", linewidth=2.2, solid_capstyle="butt")
+    for bar, y in zip(bars, deep, strict=True):
+        # above the lines to the names, which would hide a short one
+        style: dict[str, Any] = {
+            "color": "black",
+            "linewidth": 2.2,
+            "solid_capstyle": "butt",
+            "zorder": 4,
+            "clip_on": False,
+        }
+        axes.plot(_reach(axes, frame["position"].to_numpy(float), bar), [-y, -y], **style)
     if named:
         _names(axes, frame, look, depth)
     else:
@@ -152,6 +159,21 @@ def _bars(frame: pd.DataFrame) -> list[tuple[int, int]]:
     return sorted({(found[0], found[-1]) for found in places if len(found) > 1})
 
 
+def _reach(axes: Axes, places: Any, bar: tuple[int, int]) -> tuple[float, float]:
+    """Return where a bar begins and ends: some points beyond its methods, but never as far as the next one.
+
+    Methods that are close would else have a bar no longer than the lines' width.
+    """
+    first, last = bar
+    ends = axes.get_xlim()
+    points = axes.get_window_extent().width * 72 / axes.figure.dpi
+    most = _BEYOND * abs(ends[1] - ends[0]) / points
+    before = min([most, *(0.45 * abs(places[first] - places[first - 1 : first]))])
+    after = min([most, *(0.45 * abs(places[last + 1 : last + 2] - places[last]))])
+    way = 1 if ends[1] > ends[0] else -1
+    return float(places[first] - way * before), float(places[last] + way * after)
+
+
 def _axis(axes: Axes, frame: pd.DataFrame, right: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -161,9 +183,7 @@ def _axis(axes: Axes, frame: pd.DataFrame, right: bool) -> None:
         axes.set_xlabel(f"mean rank by {metric_label(name)}, {frame['blocks'].iloc[0]} blocks")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
-        share = METRICS[name].is_share
-        pad = 0.05 * float(position.max() - position.min()) or 1.0
-        low, high = (0.0, 1.0) if share else (position.min() - pad, position.max() + pad)
+        low, high = _limits(position.to_numpy(float), METRICS[name].is_share)
         scale = int(frame["scale"].iloc[0])
         axes.set_xlabel(f"{metric_label(name)} after {'1 edit' if scale == 1 else f'{count_text(scale)} edits'}")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -174,6 +194,15 @@ def _axis(axes: Axes, frame: pd.DataFrame, right: bool) -> None:
     axes.spines["top"].set_position(("data", 0))
     axes.spines[["left", "right", "bottom"]].set_visible(False)
     axes.set_yticks([])
+
+
+def _limits(values: Any, share: bool) -> tuple[float, float]:
+    """Return where the axis of a metric begins and ends: a share's at 0 and 1, unless its values lie close together."""
+    low, high = float(values.min()), float(values.max())
+    pad = 0.05 * (high - low) or (0.05 if share else 1.0)
+    if not share:
+        return low - pad, high + pad
+    return (0.0, 1.0) if high - low > 0.5 else (max(low - 3 * pad, 0.0), min(high + 3 * pad, 1.0))
 
 
 def _names(axes: Axes, frame: pd.DataFrame, look: Look, depth: float) -> None:
@@ -217,4 +246,4 @@ def _critical(axes: Axes, frame: pd.DataFrame, critical: float, above: float) ->
     axes.annotate(said, (start + wide / 2, above), xytext=(0, 3), textcoords="offset points", ha="center")
 
 
-KIND = Kind("critical-difference", is_success, numbers, draw, page=("suite",))
+KIND = Kind("critical-difference", is_success, numbers, draw, page=())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from editbench.errors import UserError
 from editbench.metrics import METRICS, CellMetric, Metric, ProbeMetric, cost
 from editbench.metrics.metric import AgeMetric
+from editbench.report.figures.axes import can_be_drawn, is_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +66,14 @@ class Evidence:
     def metric(self, takes: Callable[[Metric], bool], default: str) -> str:
         """Return the first metric the user named that a figure can take, else its own."""
         return chosen(self.asked, takes) or default
+
+    def of(self, board: Leaderboard, model: str | None = None) -> Evidence:
+        """Return what there is in one of the leaderboards, or of one model in it."""
+        if model is None:
+            return replace(self, boards=(board,))
+        rows = tuple(row for row in board.rows if row.model == model)
+        ages = {suite: frame[frame["model"] == model] for suite, frame in (self.ages or {}).items()}
+        return replace(self, boards=(replace(board, rows=rows),), ages=ages)
 
     def checked(self) -> Evidence:
         """Return it; raises :class:`UserError` where none of the scales asked for has results."""
@@ -125,21 +134,36 @@ def tidy(board: Leaderboard, metrics: Sequence[str], scales: Sequence[int] = ())
 
 
 def left_out(frame: pd.DataFrame) -> list[str]:
-    """Return which methods have no number where, and how their cells ended."""
+    """Return which methods have no number where, and why: how their cells ended, or that they lack the metric."""
     if "status" not in frame:
         return []
-    gone = frame[frame["value"].isna() & (frame["status"] != "done")].drop_duplicates(["model", "method", "scale"])
+    empty, done = frame["value"].isna(), frame["status"] == "done"
     found = []
-    for row in gone.to_dict("records"):
+    for row in frame[empty & ~done].drop_duplicates(["suite", "model", "method", "scale"]).to_dict("records"):
         why = ": ".join(filter(None, (row["status"], row["reason"])))
-        found.append(f"{row['method']} on {row['model']} at {row['scale']:,} has no numbers: {why}")
-    return found
+        found.append(f"{row['suite']}: {row['method']} on {row['model']} at {row['scale']:,} has no numbers: {why}")
+    return found + _not_measured(frame[empty & done])
+
+
+def _not_measured(frame: pd.DataFrame) -> list[str]:
+    """Return what done cells lack, in a line for the methods and scales that lack the same."""
+    lacking: dict[tuple[str, str, str, str], list[str]] = {}
+    for key, rows in frame.groupby(["suite", "model", "metric", "method"]):
+        suite, model, metric, method = map(str, key)
+        scales = ", ".join(f"{scale:,}" for scale in sorted(set(rows["scale"])))
+        lacking.setdefault((suite, model, metric, scales), []).append(method)
+    return [
+        f"{suite}: no {metric} of {', '.join(methods)} on {model} at {scales}: it was not measured in these cells"
+        for (suite, model, metric, scales), methods in lacking.items()
+    ]
 
 
 def refuse_empty(frame: pd.DataFrame, what: str, hint: str = "") -> None:
-    """Raise :class:`UserError` where there is no value to draw, with why each is missing."""
-    if frame["value"].notna().any():
+    """Raise :class:`UserError` where there is no value that can be drawn, with why each is missing."""
+    parts = [can_be_drawn(rows["value"], is_log(str(name))) for name, rows in frame.groupby("metric")]
+    if any(part.any() for part in parts):
         return
-    reasons = left_out(frame)
-    more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-    raise UserError(f"There is nothing to draw: no {what}.", "; ".join(reasons[:3]) + more, hint)
+    ended = [] if frame.empty else left_out(frame[frame["status"] != "done"])
+    more = f" (and {len(ended) - 3} more)" if len(ended) > 3 else ""
+    flat = "Every value is 0, which has no place on a logarithmic axis." if frame["value"].notna().any() else ""
+    raise UserError(f"There is nothing to draw: no {what}.", "; ".join(ended[:3]) + more or flat, hint)

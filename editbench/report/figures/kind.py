@@ -23,9 +23,10 @@ class Kind:
     ----------
     name: what ``--kind`` calls it.
     takes: whether ``--metric`` may name a metric for it.
-    numbers: results -> a row per number that is drawn. Raises :class:`editbench.UserError` where there is none.
+    numbers: results of one figure -> a row per number that is drawn. Raises :class:`editbench.UserError` where there
+        is none.
     draw: the rows of one figure -> the figure, under the look's settings.
-    page: columns of which each combination is a figure of its own.
+    page: columns of which each combination is a figure of its own; none: one figure of all results together.
     """
 
     name: str

@@ -64,7 +64,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
     scales = sorted(set(rows["scale"]))
     scale_axis(axes, scales)
     value_axis(axes, rows["metric"].iloc[0])
-    curves(axes, rows, "scale", look.marks)
+    if not curves(axes, rows, "scale", look.marks):
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color="0.45")
 
 
 KIND = Kind("panel", lambda metric: True, numbers, draw, page=("suite",))

@@ -51,7 +51,7 @@ function showFigures(suite) {
       }) }));
     const points = series.flatMap((part) => part.points);
     return { series, x: metricAxis(x, points.map((point) => point.x)), y: metricAxis(y, points.map((point) => point.y)),
-      empty: `Nothing to draw: at ${thousands(state.scale)} edits nothing shown has both ${x.title} and ${y.title}.` };
+      empty: `Nothing to draw: at ${thousands(state.scale)} edits nothing shown has ${x.name === y.name ? `a value of ${x.title}` : `both ${x.title} and ${y.title}`}.` };
   }
 
   function byAge() {

@@ -71,9 +71,17 @@ function facts(run) {
   return el("dl", {}, known.flatMap(([name, value]) => [el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, plain(value))]));
 }
 
+function methodsOf(rows) {
+  return unique(rows.map((row) => row.method)).sort((a, b) => a.localeCompare(b, "en"));
+}
+
+// A method has one place, and so one colour and shape, in all suites of a page.
+function placesOf(rows) {
+  return new Map(methodsOf(rows).map((name, place) => [name, place]));
+}
+
 function showSuite(suite) {
-  suite.methods = unique(suite.rows.map((row) => row.method)).sort((a, b) => a.localeCompare(b, "en"));
-  suite.places = new Map(suite.methods.map((name, place) => [name, place]));
+  suite.methods = methodsOf(suite.rows);
   document.title = `${suite.suite} · editbench`;
   document.getElementById("heading").textContent = suite.heading;
   for (const show of [showLeaderboard, showFigures, showRequests, showStatuses, showReproduction]) show(suite);
@@ -81,6 +89,8 @@ function showSuite(suite) {
 
 function start() {
   const data = JSON.parse(document.getElementById("data").textContent);
+  const places = placesOf(data.suites.flatMap((suite) => suite.rows));
+  for (const suite of data.suites) suite.places = places;
   document.getElementById("made").textContent = `editbench ${data.editbench}`;
   theme(remembered());
   if (data.suites.length > 1) {
