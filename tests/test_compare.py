@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,34 @@ def test_two_seeds_are_a_sample_of_seeds_and_are_counted(tmp_path: Path) -> None
     row = verdicts("none", WEIRD, "--results", fill(tmp_path, (0, 1)))[WEIRD, 60, "reliability"]
     assert (row["seeds"], row["effect"]) == (2, pytest.approx(0.95))
     assert "two-level t over 2 seeds" in str(row["test"])
+
+
+def without_seed_2(root: Path, label: str) -> Path:
+    """Take one method's run with seed 2 out of a results folder."""
+    [folder] = root.glob(f"runs/many/*/{label}/seed-2-*")
+    shutil.rmtree(folder)
+    return root
+
+
+def test_a_seed_that_one_side_lacks_is_left_out_and_is_not_zero(tmp_path: Path) -> None:
+    root = without_seed_2(fill(tmp_path, (0, 1, 2)), "half")
+    row = verdicts(WEIRD, "half", "--results", root)["half", 60, "reliability"]
+    assert (row["seeds"], row["effect"]) == (2, pytest.approx(-0.5))
+    row = verdicts("half", WEIRD, "--results", root)[WEIRD, 60, "locality"]
+    assert (row["seeds"], row["effect"], row["mark"]) == (2, 0.0, "~")
+
+
+@pytest.mark.parametrize("over", [(), ("--over-scales",)])
+def test_a_leaderboard_does_not_count_a_missing_seed_as_zero(tmp_path: Path, over: tuple[str, ...]) -> None:
+    root = without_seed_2(fill(tmp_path, (0, 1, 2)), "half")
+    found = json.loads(invoke("leaderboard", "many", "--results", root, "--json", *over).stdout)
+    rows = {row["method"]: row for row in found["rows"] if row["scale"] == 60}
+    assert (rows["half"]["seeds"], rows["none"]["seeds"]) == ([0, 1], [0, 1, 2])
+    alone = 0.45 if not over else (0.45 + (2 / 3 + 1 / 3) / 2) / 2  # at 3 requests: two of three right, then one
+    assert rows["half"]["reliability"]["value"] == pytest.approx(alone)
+    assert {rows[name]["locality"]["value"] for name in rows} == {1.0}
+    assert {rows[name]["standings"]["locality"]["rank"] for name in rows} == {1}
+    assert any("on the same requests and seeds" in note for note in found["notes"])
 
 
 def test_a_suite_named_by_its_file_is_compared_in_its_own_metrics(tmp_path: Path) -> None:

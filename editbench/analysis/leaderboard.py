@@ -237,9 +237,10 @@ def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> lis
         return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
     if not tests:
         return ["One method: compared with nobody."]
+    uneven = len({(row.model, row.scale, row.seeds) for row in ranked}) > len({(r.model, r.scale) for r in ranked})
     return [
         f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same {_units(about)}: {'; '.join(tests)}; Holm, 5%. "
+        f"All pairs on the same {_units(about)}{' and seeds' if uneven else ''}: {'; '.join(tests)}; Holm, 5%. "
         f"Bold: best, or not separably worse, of {FEWEST} or more."
     ]
 
