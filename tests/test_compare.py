@@ -165,6 +165,31 @@ def test_a_difference_that_only_the_correction_takes_away_is_said(
     assert "alone" not in str(found["half", 60, "locality"]["says"])
 
 
+def test_what_is_said_of_a_mean_of_parts_is_true(tmp_path: Path) -> None:
+    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+        """Of 60 requests ``half`` loses three edits and wins three neighbours, of the very same requests."""
+        rows = []
+        for i in range(scale):
+            lost = run.label == "half" and i % 20 == 0
+            edit = (2.0, 1.0) if lost else (1.0, 2.0)
+            near = (1.0, 2.0) if not lost and i % 4 == 0 else (2.0, 1.0)
+            rows.append(record(i, "edit", "blue", nll_new=edit[0], nll_true=edit[1]))
+            rows.append(record(i, "rephrase", "blue", nll_new=1.0, nll_true=2.0))
+            rows.append(
+                record(i, "neighbour", "same", answer="gold", unedited="same", nll_new=near[0], nll_true=near[1])
+            )
+        return rows, CellOutcome(Status.DONE, timings={"edit_s": 1.0}, counts={"records": 3 * scale})
+
+    _, plan, dataset = make(tmp_path)
+    for run in plan.runs:
+        write_run(Store(tmp_path / "results"), run, dataset, outcomes)
+    found = verdicts("none", "half", "--results", tmp_path / "results", "--metrics", "score", "--scale", "60")
+    row = found["half", 60, "score"]
+    assert abs(float(str(row["effect"]))) > 0.005
+    assert "the same on every one" not in str(row["says"])
+    assert "half did better on 0, none on 0, each in another part of Score on 3, equal on 57" in str(row["says"])
+
+
 def test_every_p_is_corrected_for_all_the_cells_that_are_shown(tmp_path: Path) -> None:
     root = fill(tmp_path)
     alone = verdicts("none", "half", "--results", root, "--metrics", "reliability", "--scale", "60")

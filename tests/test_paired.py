@@ -175,6 +175,17 @@ def test_methods_are_not_separated_where_their_estimates_say_the_other_way_than_
     assert {standing.letters for standing in contest({"a": a, "b": b}, True).standings.values()} == {"a"}
 
 
+def test_a_request_that_each_side_wins_in_another_part_is_won_by_neither_and_is_not_equal() -> None:
+    a = np.tile([1.0, 0.5, 0.0], (20, 1))
+    b = a.copy()
+    b[:3] = [0.0, 0.5, 1.0]
+    b[3] = [1.0, 1.0, 0.0]
+    b[4] = [0.0, 0.5, 0.0]
+    found = paired_test(Sample(a[:, None], Harmonic()), Sample(b[:, None], Harmonic()))
+    assert (found.split, found.b_only, found.a_only, found.asked) == (3, 1, 1, 20)
+    assert found.effect > 0
+
+
 def test_bonett_price_by_hand() -> None:
     # 10 requests: b wins 3, a wins 1; with one more each: 4 and 2 of 12
     low, high = bonett_price(np.array([1.0] * 3 + [-1.0] + [0.0] * 6))

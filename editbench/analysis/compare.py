@@ -187,7 +187,7 @@ def _apart(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
 
 def _alike(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
     a, b = _who(verdict)
-    if not test.a_only and not test.b_only:
+    if not test.a_only and not test.b_only and not test.split:
         return f"{metric.title} is the same on every one of {test.asked:,} {_units(metric)}. {_seeds(test)}"
     bound = max(abs(verdict.low or 0.0), abs(verdict.high or 0.0))
     limit = f"; one beyond ±{bound:.3f} is unlikely" if bound else ""
@@ -202,9 +202,12 @@ def _units(metric: Metric) -> str:
 
 
 def _wins(test: Test, metric: Metric, a: str, b: str) -> str:
-    equal = test.asked - test.a_only - test.b_only
-    wins = f"{b} did better on {test.b_only:,}, {a} on {test.a_only:,}, equal on {equal:,}"
-    return f"of {test.asked:,} {_units(metric)} {wins}"
+    ours, theirs = (test.b_only, test.a_only) if metric.direction == "higher" else (test.a_only, test.b_only)
+    equal = test.asked - test.a_only - test.b_only - test.split
+    split = f"each in another part of {metric.title} on {test.split:,}, " if test.split else ""
+    return (
+        f"of {test.asked:,} {_units(metric)} {b} did better on {ours:,}, {a} on {theirs:,}, {split}equal on {equal:,}"
+    )
 
 
 def _seeds(test: Test) -> str:

@@ -30,8 +30,10 @@ class Test:
     requests: distinct requests that both were asked about.
     asked: those, once per seed.
     seeds: seeds that both have.
-    b_only, a_only: requests (once per seed) on which b, or a, has the higher value.
+    b_only, a_only: requests (once per seed) on which b, or a, has the higher value: in one part, and in none the lower.
     name: of the test, in words.
+    split: requests (once per seed) on which b has the higher value in one part and a in another, as is possible where
+        the metric is made from several values of a request: which of the two did better there is not said.
     """
 
     effect: float
@@ -42,6 +44,7 @@ class Test:
     b_only: int
     a_only: int
     name: str
+    split: int = 0
 
 
 def sign_flip(contributions: NDArray[Any], rng: np.random.Generator) -> tuple[float, str]:
@@ -102,8 +105,8 @@ def paired_test(a: Sample, b: Sample) -> Test:
         scale = np.sqrt(around_zero.variance)
         over_seeds = float(2 * stats.t.sf(abs(effect) / scale, around_zero.df)) if scale > 0 else p
         p, name = max(p, over_seeds), f"{name} over requests and two-level t over {len(seeds)} seeds, the larger p"
-    higher, lower = _wins(a, b)
-    return Test(effect, min(p, 1.0), a.requests, a.asked, len(seeds), higher, lower, name)
+    higher, lower, split = _wins(a, b)
+    return Test(effect, min(p, 1.0), a.requests, a.asked, len(seeds), higher, lower, name, split)
 
 
 def _contributions(a: Sample, b: Sample) -> NDArray[Any]:
@@ -112,9 +115,11 @@ def _contributions(a: Sample, b: Sample) -> NDArray[Any]:
     return pull(b.values - a.values, a.counts, middle)
 
 
-def _wins(a: Sample, b: Sample) -> tuple[int, int]:
-    difference = np.where(a.known, b.values - a.values, 0.0).sum(axis=2)  # [requests, seeds]
-    return int((difference > 1e-12).sum()), int((difference < -1e-12).sum())
+def _wins(a: Sample, b: Sample) -> tuple[int, int, int]:
+    """Return how many requests, once per seed, b wins, a wins, and each wins in another part."""
+    difference = np.where(a.known, b.values - a.values, 0.0)  # [requests, seeds, parts]
+    higher, lower = (difference > 1e-12).any(axis=2), (difference < -1e-12).any(axis=2)
+    return int((higher & ~lower).sum()), int((lower & ~higher).sum()), int((higher & lower).sum())
 
 
 def difference_interval(a: Sample, b: Sample, share: bool, level: float = LEVEL) -> Interval | None:
