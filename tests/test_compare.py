@@ -255,9 +255,23 @@ def test_results_folders_are_compared_label_by_label(tmp_path: Path) -> None:
     write_run(after, plan.runs[0], dataset, better)
     found = verdicts(before, tmp_path / "after", "--metrics", "reliability", "--scale", "60")
     assert found["none", 60, "reliability"]["mark"] == "+"
-    assert "B (half) has no numbers: no run here" in str(found["half", 60, "reliability"]["says"])
+    assert {label for label, _, _ in found} == {"none"}
+    notes = json.loads(invoke("compare", before, tmp_path / "after", "--json").stdout)["notes"]
+    assert f"many on smollm2-135m is left out, B has no run there: half, {WEIRD}" in notes
     named = verdicts(f"{before}:half", tmp_path / "after", "--scale", "60")
     assert named["none", 60, "reliability"]["effect"] == 0.5
+
+
+def test_a_suite_that_one_side_has_no_run_of_is_said_once_with_the_right_side(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, dataset = make(tmp_path, text=SUITE.replace("name: many", "name: more"))
+    write_run(Store(root), plan.runs[1], dataset, outcome)
+    for a, b, lacks in (("none", "half", "A"), ("half", "none", "B")):
+        data = json.loads(invoke("compare", a, b, "--results", root, "--json").stdout)
+        assert {row["suite"] for row in data["verdicts"]} == {"many"}
+        assert [note for note in data["notes"] if "left out" in note] == [
+            f"more on smollm2-135m is left out, {lacks} has no run there: none"
+        ]
 
 
 def test_terminal_and_markdown_say_marks_effects_and_why_and_escape_names(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from editbench.analysis.aggregate import CellFrame
 from editbench.analysis.contest import FEWEST, at_scale, is_tested, shared_units
 from editbench.analysis.multiple import ALPHA, holm
 from editbench.analysis.paired import Test, difference_interval, paired_test
-from editbench.analysis.sides import Match, other_conditions
+from editbench.analysis.sides import Match, other_conditions, without_a_side
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric
 from editbench.store import RunResult, Status
@@ -85,7 +85,7 @@ class Comparison:
 def compare(
     matches: Sequence[Match], metrics: Mapping[str, Sequence[str]], scales: Sequence[int] | None = None
 ) -> Comparison:
-    """Compare B with A wherever they match.
+    """Compare B with A wherever both have runs; where one has none is said once, in a note.
 
     Parameters
     ----------
@@ -93,11 +93,13 @@ def compare(
     metrics: suite -> names; those without a value per request or document cannot be tested, which is said.
     scales: only these; None: all.
     """
-    found = [verdict for one in matches for verdict in _of_match(one, metrics[one.suite], scales)]
+    both = [one for one in matches if one.a and one.b]
+    found = [verdict for one in both for verdict in _of_match(one, metrics[one.suite], scales)]
     tested = [verdict for verdict in found if verdict.test is not None]
     corrected = iter(holm([verdict.test.p for verdict in tested if verdict.test is not None]))
     verdicts = [_decided(v, next(corrected)) if v.test is not None else v for v in found]
-    notes = [f"{line} ({one.model}, {one.labels[0]})" for one in matches for line in other_conditions(one)]
+    notes = [f"{line} ({one.model}, {one.labels[0]})" for one in both for line in other_conditions(one)]
+    notes += without_a_side(matches)
     if tested:
         names = "; ".join(dict.fromkeys(v.test.name for v in tested if v.test is not None))
         units = " or ".join(dict.fromkeys(_units(METRICS[v.metric])[:-1] for v in tested))
@@ -141,7 +143,7 @@ def _finished(runs: Mapping[int, RunResult], scale: int, metrics: Sequence[str])
             found[seed] = CellFrame(cell).condense(metrics)
         except StoreError as error:
             trouble.append(str(error).replace("\n", " "))
-    return found, "; ".join(dict.fromkeys(trouble)) or "no run here"
+    return found, "; ".join(dict.fromkeys(trouble))
 
 
 def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, CellFrame]], why: str) -> Verdict:

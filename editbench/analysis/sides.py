@@ -19,19 +19,15 @@ class Match:
     Attributes
     ----------
     suite, model: which both sides share.
+    labels: what tables call the two.
     a, b: seed -> run.
     """
 
     suite: str
     model: str
+    labels: tuple[str, str]
     a: Mapping[int, RunResult]
     b: Mapping[int, RunResult]
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """What tables call the two; the label of one side stands for the other where that has no run."""
-        found = [next((run.manifest["label"] for run in side.values()), "") for side in (self.a, self.b)]
-        return found[0] or found[1], found[1] or found[0]
 
 
 def find_side(text: str, root: Path, suite: str | None = None) -> list[RunResult]:
@@ -82,7 +78,8 @@ def match(a: Sequence[RunResult], b: Sequence[RunResult]) -> list[Match]:
 
     Raises :class:`UserError` where nothing does, or where the two were made with other protocols, data or weights.
     """
-    one_each = all(len({run.manifest["label"] for run in side}) == 1 for side in (a, b))
+    names = [sorted({str(run.manifest["label"]) for run in side}) for side in (a, b)]
+    one_each = all(len(found) == 1 for found in names)
     sides = [_grouped(side, one_each) for side in (a, b)]
     keys = list(dict.fromkeys([*sides[0], *sides[1]]))
     if not set(sides[0]) & set(sides[1]):
@@ -92,7 +89,10 @@ def match(a: Sequence[RunResult], b: Sequence[RunResult]) -> list[Match]:
             f"A has {listed[0]}; B has {listed[1]} (suite / model / label).",
             "Compare two labels of one suite, or two results folders of one suite.",
         )
-    found = [Match(key[0], key[1], sides[0].get(key, {}), sides[1].get(key, {})) for key in keys]
+    found = [
+        Match(*key[:2], (key[2] or names[0][0], key[2] or names[1][0]), *(side.get(key, {}) for side in sides))
+        for key in keys
+    ]
     for one in found:
         refuse_differing(one)
     return found
@@ -105,6 +105,19 @@ def _grouped(runs: Sequence[RunResult], one_each: bool) -> dict[tuple[str, str, 
         key = (manifest["suite"], manifest["model"]["name"], "" if one_each else manifest["label"])
         found.setdefault(key, {})[int(manifest["seed"])] = run
     return found
+
+
+def without_a_side(matches: Sequence[Match]) -> list[str]:
+    """Say which suites, models and methods only one side has runs of: a line for each suite, model and side."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in matches:
+        for name, label, runs in zip("AB", one.labels, (one.a, one.b), strict=True):
+            if not runs:
+                found.setdefault((one.suite, one.model, name), []).append(label)
+    return [
+        f"{suite} on {model} is left out, {name} has no run there: {', '.join(labels)}"
+        for (suite, model, name), labels in found.items()
+    ]
 
 
 def refuse_differing(one: Match) -> None:
