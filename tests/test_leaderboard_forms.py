@@ -97,6 +97,39 @@ def test_over_scales_a_row_is_the_area_and_a_method_without_a_scale_says_so(tmp_
     assert all("reliability" in row for row in fewer["rows"])
 
 
+def test_over_scales_metrics_without_an_area_are_no_columns_and_a_note_says_so(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    asked = ("leaderboard", "many", "--results", root, "--over-scales", "--metrics")
+    text = invoke(*asked, "score,reliability,retention,capability,edit-seconds", "--markdown").stdout
+    [head] = [line for line in text.splitlines() if "Method" in line]
+    assert "Reliability" in head
+    assert not any(title in head for title in ("Score", "Retention", "Capability", "Edit"))
+    said = "not shown, as there is no area of it over scales: Score, Retention, Capability, Edit"
+    assert said in re.sub(r"\\(.)", r"\1", text)
+    assert "documents" not in text
+    refused = invoke(*asked, "score,edit-seconds")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no area over scales of Score" in refused.stderr
+
+
+def test_over_scales_a_front_is_made_of_areas_or_not_at_all(tmp_path: Path) -> None:
+    over = ("leaderboard", "many", "--results", fill(tmp_path), "--over-scales", "--pareto")
+    refused = invoke(*over, "reliability,edit-seconds")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no area over scales of" in refused.stderr
+    assert "Leave out --over-scales" in refused.stderr
+    rows = json.loads(invoke(*over, "reliability,locality", "--json").stdout)["rows"]
+    assert {row["method"]: row["front"] for row in rows} == {WEIRD: True, "half": False, "none": False}
+
+
+def test_an_area_over_one_scale_is_not_said_to_span_two(tmp_path: Path) -> None:
+    over = ("leaderboard", "many", "--results", fill(tmp_path), "--over-scales", "--markdown")
+    one = invoke(*over, "--scale", "60").stdout
+    assert "| 60 |" in one
+    assert "60–60" not in one
+    assert "| 3–60 |" in invoke(*over).stdout
+
+
 def test_pareto_marks_whom_nobody_beats(tmp_path: Path) -> None:
     root = fill(tmp_path)
     found = json.loads(

@@ -79,7 +79,7 @@ def _values(boards: Sequence[Leaderboard], metric: str) -> pd.DataFrame:
         for model in dict.fromkeys(row.model for row in board.rows):
             rows = [row for row in board.rows if row.model == model and metric in row.values]
             largest = max((row.scale for row in rows), default=0)
-            place = f"over {board.over[0]:,}–{board.over[-1]:,}" if board.over else f"{largest:,}"
+            place = f"over {board.span}" if board.over else f"{largest:,}"
             block = f"{board.about.suite} / {model} / {place}"
             found[block] = {row.method: row.values[metric].value for row in rows if row.scale == largest}
     return pd.DataFrame.from_dict(found, orient="index").reindex(list(found))
