@@ -131,6 +131,49 @@ def test_parts_without_requests_leave_their_weight_to_the_others_and_influence_s
     assert Sample(values, Weighted((0.2, 0.3, 0.5))).influence.sum() == pytest.approx(0)
 
 
+def by_age(rng: np.random.Generator, better: float) -> tuple[Sample, Sample]:
+    """Retention at 100: four ages of 2, 7, 22 and 69 requests, the second side better by so much."""
+    ages = np.repeat(np.arange(4), [2, 7, 22, 69])
+    sides = np.full((2, 100, 1, 4), np.nan)
+    luck, other = rng.random(100), rng.random(100)
+    for side, rate in zip(sides, (0.7, 0.7 + better), strict=True):
+        side[np.arange(100), 0, ages] = np.where(rng.random(100) < 0.7, luck, other) < rate
+    a, b = (Sample(side, Weighted((0.24, 0.26, 0.25, 0.25))) for side in sides)
+    return a, b
+
+
+def test_an_interval_and_its_test_say_the_same_of_no_difference() -> None:
+    rng, found = np.random.default_rng(8), set()
+    for _ in range(60):
+        a, b = by_age(rng, 0.12)
+        test = paired_test(a, b)
+        low, high = difference_interval(a, b, share=True, p=test.p) or (np.nan, np.nan)
+        assert low <= test.effect <= high
+        assert (low >= 0 or high <= 0) == (test.p <= 0.05)
+        found.add(test.p <= 0.05)
+    assert found == {True, False}
+
+
+def test_a_few_requests_of_an_age_do_not_drown_what_the_others_show() -> None:
+    a, b = by_age(np.random.default_rng(1), 0.15)
+    low, high = difference_interval(a, b, share=True) or (0.0, 0.0)
+    weights, parts = Sample(b.values - a.values, a.statistic).weighted_parts()
+    each = [bonett_price(part) for part in parts]
+    wide = combined(b.value - a.value, weights, np.array([part.mean() for part in parts]), each)
+    assert high - low < 0.85 * (wide[1] - wide[0])
+
+
+@pytest.mark.parametrize("statistic", [Weighted((0.2, 0.3, 0.5)), Harmonic()])
+def test_parts_in_which_nothing_differs_have_an_interval_with_a_width(statistic: Statistic) -> None:
+    def width(n: int) -> float:
+        same = Sample(np.tile([1.0, 0.5, 0.5], (n, 1, 1)), statistic)
+        low, high = difference_interval(same, same, share=True, p=1.0) or (0.0, 0.0)
+        assert high == pytest.approx(-low)
+        return high - low
+
+    assert 0.5 > width(10) > 3 * width(100) > 0
+
+
 def lacking_a_seed() -> tuple[Sample, Sample]:
     """Two methods alike at a rate of 0.9; the second was never run with the last of three seeds."""
     rows = np.where(np.arange(300) % 10 == 0, 0.0, 1.0)

@@ -161,7 +161,7 @@ def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, C
         says = f"{pairs} in common of the {_units(metric)}: fewer than {FEWEST} cannot show a difference."
         return replace(empty, says=says)
     test = paired_test(samples["a"], samples["b"])
-    low, high = difference_interval(samples["a"], samples["b"], metric.is_share) or (None, None)
+    low, high = difference_interval(samples["a"], samples["b"], metric.is_share, test.p) or (None, None)
     return replace(empty, test=test, low=low, high=high)
 
 
