@@ -210,6 +210,48 @@ def test_half_written_records_are_a_row_that_says_so_and_the_others_stay(tmp_pat
         assert rows["none", 60].standings["reliability"].high == 2
 
 
+def damage(path: Path) -> Path:
+    """Leave the first half of a file."""
+    path.write_text(path.read_text()[: path.stat().st_size // 2])
+    return path
+
+
+def test_a_half_written_cell_is_a_row_that_says_so_and_the_others_stay(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, _ = make(tmp_path)
+    path = damage(Store(root).cell_folder(plan.runs[1], 60) / "cell.json")
+    rows = {(row.method, row.scale): row for row in stored_leaderboard("many", root).rows}
+    assert (rows["half", 60].status, rows["half", 60].values) == (Status.FAILED, {})
+    assert f"{path} is damaged" in rows["half", 60].reason
+    assert rows["half", 3].values["reliability"].value == pytest.approx(2 / 3)
+    assert rows[WEIRD, 60].standings["reliability"].rank == 1
+    said = invoke("compare", "none", "half", "--results", root, "--json")
+    marks = {row["scale"]: row for row in json.loads(said.stdout)["verdicts"]}
+    assert "is damaged" in marks[60]["says"]
+    assert invoke("report", "many", "--results", root, "--out", tmp_path / "page.html").exit_code == 0
+    assert "is damaged" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_with_a_half_written_manifest_is_left_out_and_a_note_names_the_file(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, _ = make(tmp_path)
+    path = damage(Store(root).run_folder(plan.runs[1]) / "manifest.json")
+    found = json.loads(invoke("leaderboard", "many", "--results", root, "--json").stdout)
+    assert {row["method"] for row in found["rows"]} == {"none", WEIRD}
+    assert [str(path) in note for note in found["notes"]].count(True) == 1
+    compared = invoke("compare", "none", WEIRD, "--results", root, "--json")
+    assert str(path) in str(json.loads(compared.stdout)["notes"])
+    assert str(path) in invoke("results", "list", "--results", root).stderr
+    drawn = invoke("plot", "many", "--results", root, "--kind", "scale", "--format", "svg", "--out", tmp_path / "f")
+    assert (drawn.exit_code, str(path) in drawn.stderr) == (0, True)
+    assert invoke("report", "many", "--results", root, "--out", tmp_path / "page.html").exit_code == 0
+    assert path.name in (tmp_path / "page.html").read_text()
+    for run in plan.runs:
+        damage(Store(root).run_folder(run) / "manifest.json")
+    none = invoke("leaderboard", "many", "--results", root)
+    assert (none.exit_code, none.stderr.count("is damaged")) == (2, 3)
+
+
 def test_failed_cells_only_and_one_method_only_are_said(tmp_path: Path) -> None:
     root = fill(tmp_path)
     _, plan, _ = make(tmp_path)

@@ -141,7 +141,11 @@ class Leaderboard:
 
 
 def build(
-    runs: Sequence[RunResult], about: About, plan: Plan | None = None, over: Sequence[int] | None = None
+    runs: Sequence[RunResult],
+    about: About,
+    plan: Plan | None = None,
+    over: Sequence[int] | None = None,
+    unread: Sequence[str] = (),
 ) -> Leaderboard:
     """Return the leaderboard of a suite's runs on disk.
 
@@ -151,6 +155,7 @@ def build(
     about: the suite's name and title, and the metrics to show.
     plan: the suite as it would run now, bound to its dataset; None: the newest runs are taken.
     over: None: rows at each scale; else one row per method, the area under its curve over these scales (none: all).
+    unread: notes on runs that could not be read.
 
     Metrics without an area are no columns of a table over scales, which a note says. Raises :class:`UserError` if there
     is nothing to show or the runs must not be mixed.
@@ -180,8 +185,7 @@ def build(
         notes=(
             *_about_intervals(rows, about),
             *_about_ranks(rows, about, tests),
-            *notes,
-            *left_out,
+            *[*notes, *unread, *left_out],
             *machines,
             *_about_caps(plan, {row.method for row in rows}),
         ),

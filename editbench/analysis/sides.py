@@ -36,28 +36,37 @@ def find_side(text: str, root: Path, suite: str | None = None) -> list[RunResult
     ``text`` is a label or a method's name in ``root``, a results folder, ``FOLDER:LABEL``, or a run's folder.
     Raises :class:`UserError` where there are none.
     """
-    folder, _, label = text.rpartition(":")
     path = Path(text)
     if (path / "manifest.json").is_file():
         return [run for run in [read_run(path)] if suite in (None, run.manifest["suite"])] or _nothing(text, suite)
-    if path.is_dir() and (path / "runs").is_dir():
-        runs, label = Store(path).scan(suite), ""
-    elif folder and Path(folder).is_dir():
-        runs = Store(folder).scan(suite)
-    elif path.is_dir():
+    folder, label = _place(text, root)
+    if folder == path and not (path / "runs").is_dir():
         raise UserError(
             f"{text} is no results folder.",
             "Expected a folder with 'runs' or 'manifest.json' in it, or a method's label.",
         )
-    else:
-        runs, label = Store(root).scan(suite), text
+    runs = Store(folder).scan(suite)
     if not runs:
-        return _nothing(text if not label or folder else str(root), suite)
+        return _nothing(str(root) if label == text else text, suite)
     named = [run for run in runs if not label or label in (run.manifest["label"], run.manifest["method"]["name"])]
     exact = [run for run in named if run.manifest["label"] == label]
     if not named:
         raise UnknownName("method with results", label, {run.manifest["label"] for run in runs}, "Or name a folder.")
     return _newest(exact or named)
+
+
+def _place(text: str, root: Path) -> tuple[Path, str]:
+    """Return the results folder that a word means, and the label in it, "" for all."""
+    folder, _, label = text.rpartition(":")
+    if Path(text).is_dir():
+        return Path(text), ""
+    return (Path(folder), label) if folder and Path(folder).is_dir() else (root, text)
+
+
+def unread(words: Sequence[str], root: Path, suite: str | None = None) -> list[str]:
+    """Return a sentence for each run that :func:`find_side` leaves out, as its manifest is damaged."""
+    folders = dict.fromkeys(_place(text, root)[0] for text in words)
+    return [said for folder in folders for said in Store(folder).damaged(suite)]
 
 
 def _nothing(place: str, suite: str | None) -> list[RunResult]:
