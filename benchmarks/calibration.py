@@ -25,6 +25,7 @@ from editbench.analysis.blocks import friedman
 from editbench.analysis.contest import contest
 from editbench.analysis.curves import area_statistic
 from editbench.analysis.paired import difference_interval, paired_test
+from editbench.analysis.retention import age_edges, bin_widths
 from editbench.analysis.sample import Harmonic, Sample, Weighted
 from editbench.analysis.statistics import wilson
 
@@ -89,28 +90,42 @@ def covers(rng: Rng, rate: float, **shape: Any) -> bool:
     return low <= rate <= high
 
 
+def holds(a: Sample, b: Sample, truth: float) -> bool:
+    """Whether the interval of a difference, as ``editbench compare`` shows it, holds the truth."""
+    found = difference_interval(a, b, share=True, p=paired_test(a, b).p)
+    return found is not None and found[0] <= truth <= found[1]
+
+
 def covers_difference(rng: Rng, rates: list[float], **shape: Any) -> bool:
     """Whether the interval of the difference of two methods holds the truth."""
-    found = difference_interval(*methods(rng, rates, **shape), share=True)
-    return found is not None and found[0] <= rates[1] - rates[0] <= found[1]
+    return holds(*methods(rng, rates, **shape), truth=rates[1] - rates[0])
 
 
-SCALES = (10, 30, 100, 300)
+def lacking(rng: Rng, rates: list[float], covered: bool, **shape: Any) -> bool:
+    """Whether two methods differ, or the interval holds the truth (``covered``), if the second lacks the last seed."""
+    a, b = methods(rng, rates, **shape)
+    b.values[:, -1] = np.nan
+    return holds(a, b, rates[1] - rates[0]) if covered else paired_test(a, b).p <= 0.05
 
 
-def curves(rng: Rng, rates: list[list[float]], seeds: int = 1, shock: float = 0.0) -> list[Sample]:
+SCALES, FROM_ONE = (10, 30, 100, 300), (1, 10, 100)
+
+
+def curves(
+    rng: Rng, rates: list[list[float]], seeds: int = 1, shock: float = 0.0, scales: tuple[int, ...] = SCALES
+) -> list[Sample]:
     """Return methods measured at nested scales: the first 10 requests are asked at 10, 30, 100 and 300 edits."""
-    n = SCALES[-1]
+    n = scales[-1]
     kept, easy = rng.random((seeds, n, 1)), rng.random((seeds, n, 1)) < 0.5
-    asked = np.arange(n)[:, None] < np.array(SCALES)
+    asked = np.arange(n)[:, None] < np.array(scales)
     found = []
     for of_scale in rates:
-        values = np.full((n * seeds, seeds, len(SCALES)), np.nan)
+        values = np.full((n * seeds, seeds, len(scales)), np.nan)
         for seed in range(seeds):
             moved = np.clip(np.array(of_scale) + rng.normal(0, shock), 0, 1)
-            luck = np.where(easy[seed], kept[seed], rng.random((n, len(SCALES))))
+            luck = np.where(easy[seed], kept[seed], rng.random((n, len(scales))))
             values[seed * n : (seed + 1) * n, seed] = np.where(asked, (luck < moved).astype(float), np.nan)
-        found.append(Sample(values, area_statistic(SCALES)))
+        found.append(Sample(values, area_statistic(scales)))
     return found
 
 
@@ -121,11 +136,10 @@ def curve_rejects(rng: Rng, rates: list[list[float]], **shape: Any) -> bool:
 
 def curve_covers(rng: Rng, rates: list[list[float]], difference: bool, **shape: Any) -> bool:
     """Whether the interval of an area, or of the difference of two, holds the truth."""
-    samples, statistic = curves(rng, rates, **shape), area_statistic(SCALES)
-    truth = [float(statistic.value(np.array(rate))) for rate in rates]
+    samples = curves(rng, rates, **shape)
+    truth = [float(samples[0].statistic.value(np.array(rate))) for rate in rates]
     if difference:
-        found = difference_interval(*samples, share=True)
-        return found is not None and found[0] <= truth[1] - truth[0] <= found[1]
+        return holds(samples[0], samples[1], truth[1] - truth[0])
     value = estimate(samples[0], share=True)
     return value is not None and (value.low or 0.0) <= truth[0] <= (value.high or 0.0)
 
@@ -157,13 +171,50 @@ def retained(rng: Rng, seeds: int, n: int = 200) -> bool:
     return found is not None and (found.low or 0.0) <= float(rates @ weights) <= (found.high or 0.0)
 
 
+AGES = {scale: (tuple(np.diff(age_edges(scale))), tuple(bin_widths(scale))) for scale in (100, 1000)}
+TASKS = ((50, 100, 200), (1 / 3, 1 / 3, 1 / 3))
+
+
+def in_parts(rng: Rng, rates: list[list[float]], sizes: tuple[int, ...], weights: tuple[float, ...]) -> list[Sample]:
+    """Return methods whose requests, or documents, each belong to one part: an age, a task."""
+    part = np.repeat(np.arange(len(sizes)), sizes)
+    n, found = len(part), []
+    kept, easy = rng.random(n), rng.random(n) < 0.5
+    for rate in rates:
+        values = np.full((n, 1, len(sizes)), np.nan)
+        values[np.arange(n), 0, part] = np.where(easy, kept, rng.random(n)) < np.array(rate)[part]
+        found.append(Sample(values, Weighted(weights)))
+    return found
+
+
+def part_rejects(rng: Rng, rates: list[list[float]], like: Any) -> bool:
+    """Whether two methods come out different; ``like``: sizes and weights of the parts."""
+    return paired_test(*in_parts(rng, rates, *like)).p <= 0.05
+
+
+def part_covers(rng: Rng, rates: list[list[float]], like: Any) -> bool:
+    """Whether the interval of the difference of two methods holds the truth."""
+    a, b = in_parts(rng, rates, *like)
+    truth = [float(a.statistic.value(np.array(rate))) for rate in rates]
+    return holds(a, b, truth[1] - truth[0])
+
+
+def scored(rng: Rng, n: int, rates: list[list[float]]) -> list[Sample]:
+    """Return methods of which harmonic means of three shares are taken; half of all values are decided alike."""
+    same, kept = rng.random((n, 1, 3)) < 0.5, rng.random((n, 1, 3))
+    return [Sample((np.where(same, kept, rng.random((n, 1, 3))) < rate).astype(float), Harmonic()) for rate in rates]
+
+
 def score_rejects(rng: Rng, n: int) -> bool:
-    """Whether harmonic means of three shares come out different where two methods are equally good."""
-    rates = np.array([0.9, 0.6, 0.3])
-    same = rng.random((n, 1, 3)) < 0.5
-    first, second = (rng.random((n, 1, 3)) < rates for _ in range(2))
-    a, b = first.astype(float), np.where(same, first, second).astype(float)
-    return paired_test(Sample(a, Harmonic()), Sample(b, Harmonic())).p <= 0.05
+    """Whether harmonic means come out different where two methods are equally good."""
+    return paired_test(*scored(rng, n, [[0.9, 0.6, 0.3]] * 2)).p <= 0.05
+
+
+def score_covers(rng: Rng, n: int, rates: list[list[float]]) -> bool:
+    """Whether the interval of the difference of two harmonic means holds the truth."""
+    truth = [float(Harmonic().value(np.array(rate))) for rate in rates]
+    a, b = scored(rng, n, rates)
+    return holds(a, b, truth[1] - truth[0])
 
 
 def blocks_reject(rng: Rng, test: str, blocks: int = 10, k: int = 5, gap: float = 0.0) -> bool:
@@ -198,11 +249,20 @@ def _errors() -> list[Case]:
             name = f"two-level t, {seeds} seeds × 100 requests, seeds move the rate by {shock:g}"
             found.append(Case("error", name, partial(rejects, rates=even, n=100, seeds=seeds, shock=shock)))
     shared = partial(rejects, rates=even, n=100, seeds=3, shock=0.03, shared=True)
-    flat = [[0.6] * 4] * 2
+    flat, ages, tasks = [[0.6] * 4] * 2, [[0.95, 0.9, 0.8, 0.6, 0.5]], [[0.3, 0.5, 0.7]] * 2
+    two_of_three = {"rates": even, "n": 100, "seeds": 3, "shock": 0.03, "covered": False}
     return [
         *found,
         Case("error", "two-level t, 3 seeds × the same 100 requests, 0.03", shared),
         Case("error", "score (harmonic mean), paired permutation, 100 requests", partial(score_rejects, n=100)),
+        Case(
+            "error",
+            "two-level t, 3 seeds × 100 requests, one side lacks a seed, 0.03",
+            partial(lacking, **two_of_three),
+        ),
+        Case("error", "retention at 100, paired permutation", partial(part_rejects, rates=ages * 2, like=AGES[100])),
+        Case("error", "capability, 3 tasks of 50 to 200 documents", partial(part_rejects, rates=tasks, like=TASKS)),
+        Case("error", "area over 1, 10 and 100", partial(curve_rejects, rates=[[0.6] * 3] * 2, scales=FROM_ONE)),
         Case("error", "area over 4 scales, paired permutation", partial(curve_rejects, rates=flat)),
         Case("error", "area over 4 scales, 3 seeds, 0.03", partial(curve_rejects, rates=flat, seeds=3, shock=0.03)),
         Case("error", "Holm, any of 10 pairs, 100 requests", partial(any_apart, rates=[0.6] * 5, n=100)),
@@ -226,15 +286,49 @@ def _coverages() -> list[Case]:
     sloped = [[0.9, 0.8, 0.6, 0.4], [0.9, 0.7, 0.5, 0.3]]
     shared = partial(covers, rate=0.6, n=100, seeds=3, shock=0.03, shared=True)
     seeded = partial(covers_difference, rates=two, n=100, seeds=3, shock=0.03)
+    lacks = {"rates": two, "n": 100, "seeds": 3, "shock": 0.03, "covered": True}
     return [
         *found,
         Case("coverage", "two-level bootstrap, 3 seeds × the same 100 requests, 0.03", shared),
         Case("coverage", "difference, 30 requests", partial(covers_difference, rates=two, n=30)),
         Case("coverage", "difference, 100 requests × 3 probes", partial(covers_difference, rates=two, n=100, probes=3)),
         Case("coverage", "difference, 3 seeds × 100 requests, 0.03", seeded),
+        Case("coverage", "difference, 3 seeds × 100 requests, one side lacks a seed, 0.03", partial(lacking, **lacks)),
+        *_coverages_in_parts(),
         Case("coverage", "area over 4 scales", partial(curve_covers, rates=sloped, difference=False)),
         Case("coverage", "difference of areas over 4 scales", partial(curve_covers, rates=sloped, difference=True)),
         Case("coverage", "retention, 2 seeds × 200 requests", partial(retained, seeds=2)),
+    ]
+
+
+def _coverages_in_parts() -> list[Case]:
+    """Differences made of parts, of which some have few requests: old edits forgotten, or young ones not learnt."""
+    forgets, learns = [[0.95, 0.9, 0.8, 0.6, 0.5], [0.95, 0.9, 0.7, 0.4, 0.3]], [[0.9] + [0.5] * 4, [0.6] + [0.5] * 4]
+    high = [[0.98] * 7, [0.95] * 7]
+    areas = {"difference": True, "scales": FROM_ONE}
+    sloped, near = [[0.95, 0.8, 0.5], [0.95, 0.7, 0.3]], [[0.98] * 3, [0.95] * 3]
+    scores = [[0.9, 0.6, 0.3], [0.8, 0.7, 0.2]]
+    tasks = [[0.3, 0.5, 0.7], [0.25, 0.5, 0.6]]
+    return [
+        Case("coverage", "difference of retentions at 100", partial(part_covers, rates=forgets, like=AGES[100])),
+        Case(
+            "coverage",
+            "difference of retentions at 100, young ones",
+            partial(part_covers, rates=learns, like=AGES[100]),
+        ),
+        Case(
+            "coverage",
+            "difference of retentions at 1,000, 0.98 and 0.95",
+            partial(part_covers, rates=high, like=AGES[1000]),
+        ),
+        Case("coverage", "difference of capabilities, 3 tasks", partial(part_covers, rates=tasks, like=TASKS)),
+        Case("coverage", "difference of scores, 100 requests", partial(score_covers, n=100, rates=scores)),
+        Case("coverage", "difference of areas over 1, 10 and 100", partial(curve_covers, rates=sloped, **areas)),
+        Case(
+            "coverage",
+            "difference of areas over 1, 10 and 100, 0.98 and 0.95",
+            partial(curve_covers, rates=near, **areas),
+        ),
     ]
 
 

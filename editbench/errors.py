@@ -59,6 +59,10 @@ class StoreError(UserError):
     """A results folder that cannot be read or written."""
 
 
+class DamagedFile(StoreError):
+    """A file of a results folder that is there and is not what was once written."""
+
+
 class Diverged(EditbenchError):
     """Raised by a method whose optimisation left the finite numbers; recorded as the status ``diverged``."""
 

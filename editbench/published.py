@@ -88,6 +88,7 @@ def publish(
     refuse_unpublishable(runs, suite, root)
     check_writable(to)
     _restore(to, name)
+    _refuse_damaged(to)
     done = Publication(name, to, notes=notes)
     together = _joined(Store(to).scan(name), runs, done)
     if done.changed:
@@ -99,6 +100,14 @@ def publish(
     if not readme.is_file() or readme.read_bytes() != index:
         replace_file(readme, index)
     return done
+
+
+def _refuse_damaged(to: Path) -> None:
+    """Raise :class:`StoreError` where published results cannot all be read: written anew, they would be lost."""
+    store = Store(to)
+    cells = [str(cell.data["reason"]) for run in store.scan() for cell in run.cells if cell.damaged]
+    if damaged := [*store.damaged(), *cells]:
+        raise StoreError("\n".join([f"Nothing was published: {to} cannot all be read.", *damaged]))
 
 
 def _of_labels(runs: Sequence[RunResult], labels: Sequence[str] | None, suite: str) -> list[RunResult]:

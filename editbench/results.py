@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from editbench.errors import UnknownName, UserError
+from editbench.errors import StoreError, UnknownName, UserError
 from editbench.plan import DType, Plan, RunOptions, bind, check_names, check_scales, make_plan
 from editbench.store import RunResult, Status, Store, check_writable
 from editbench.suite import Suite, load_suite
@@ -90,7 +90,8 @@ class Results:
         from editbench.analysis.leaderboard import About, build
 
         suite = self.plan.suite
-        return build(self.runs(), About(suite.name, suite.title, tuple(metrics or suite.metrics)), self.plan)
+        about = About(suite.name, suite.title, tuple(metrics or suite.metrics))
+        return build(self.runs(), about, self.plan, unread=self.store.damaged(suite.name))
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one row per model, method, seed, scale and metric (default: the suite's metrics).
@@ -192,7 +193,7 @@ def stored_leaderboard(
     from editbench.analysis.leaderboard import build
 
     stored = stored_runs(suite, [root] if isinstance(root, Path) else root, metrics, dtype)
-    return build(stored.runs, stored.about, stored.plan, over)
+    return build(stored.runs, stored.about, stored.plan, over, stored.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +205,13 @@ class Stored:
     runs: every run there is of it.
     about: its name, title and metrics.
     plan: the suite as it would run now, bound to the data of its newest run; None where it cannot be planned.
+    notes: what could not be read, and is left out.
     """
 
     runs: list[RunResult]
     about: About
     plan: Plan | None
+    notes: tuple[str, ...] = ()
 
 
 def stored_runs(
@@ -229,13 +232,14 @@ def stored_runs(
         runs = _scan(roots, suite)
         if not runs:
             raise
-        return Stored(runs, About(suite, "", tuple(metrics or Suite.model_fields["metrics"].default)), None)
+        about = About(suite, "", tuple(metrics or Suite.model_fields["metrics"].default))
+        return Stored(runs, about, None, left_out(roots, suite))
     runs = _scan(roots, loaded.name)
     if not runs:
         places = ", ".join(map(str, roots))
         raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
     about = About(loaded.name, loaded.title, tuple(metrics or loaded.metrics))
-    return Stored(runs, about, _as_of(loaded, runs, dtype))
+    return Stored(runs, about, _as_of(loaded, runs, dtype), left_out(roots, loaded.name))
 
 
 def stored_ages(suite: str, root: Path | Sequence[Path], metric: str, dtype: DType = "float32") -> pd.DataFrame:
@@ -250,7 +254,16 @@ def stored_ages(suite: str, root: Path | Sequence[Path], metric: str, dtype: DTy
 
 
 def _scan(roots: Sequence[Path], suite: str | None = None) -> list[RunResult]:
-    return [run for root in roots for run in Store(root).scan(suite)]
+    """Return the runs in results folders. Raises :class:`StoreError` where there are some and none can be read."""
+    found = [run for root in roots for run in Store(root).scan(suite)]
+    if not found and (damaged := left_out(roots, suite)):
+        raise StoreError("\n".join(damaged))
+    return found
+
+
+def left_out(roots: Sequence[Path], suite: str | None = None) -> tuple[str, ...]:
+    """Return a sentence for each run in results folders that cannot be read, as :meth:`Store.damaged`."""
+    return tuple(said for root in roots for said in Store(root).damaged(suite))
 
 
 def shown_runs(suite: str, root: Path, dtype: DType = "float32") -> tuple[list[RunResult], list[str]]:
@@ -266,9 +279,11 @@ def shown_runs(suite: str, root: Path, dtype: DType = "float32") -> tuple[list[R
         runs = _scan([root], suite)
         if not runs:
             raise
-        return choose_runs(runs, None)
+        chosen, notes = choose_runs(runs, None)
+        return chosen, [*notes, *left_out([root], suite)]
     runs = _scan([root], loaded.name)
-    return choose_runs(runs, _as_of(loaded, runs, dtype) if runs else None)
+    chosen, notes = choose_runs(runs, _as_of(loaded, runs, dtype) if runs else None)
+    return chosen, [*notes, *left_out([root], loaded.name)]
 
 
 def stored_suites(roots: Sequence[Path]) -> list[str]:

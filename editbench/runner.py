@@ -117,6 +117,7 @@ class Runner:
 
     def carry_out(self, run: RunSpec) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
+        self.store.manifest(run)  # one that is damaged is said before a model is loaded
         missing = self._missing(run)
         for scale in run.scales:
             status = self.store.cell_status(run, scale)

@@ -14,13 +14,13 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editbench.errors import StoreError
+from editbench.errors import DamagedFile, StoreError
 
 try:
     import fcntl
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from editbench.plan import RunSpec
     from editbench.records import Record
 
-
-# In a folder of published results, beside a suite's models: the records of all its cells.
+# In a folder of published results, beside a suite's models.
 SHARED_RECORDS, SHARED_DOCUMENTS = "records.parquet", "documents.parquet"  # of a published suite's cells
 
 
@@ -58,6 +57,7 @@ class Status(StrEnum):
         return self in (Status.FAILED, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.INTERRUPTED)
 
 
+_ANEW = "Copy it again, or delete the folder it lies in: editbench run makes it anew."
 _WHAT_TO_DO = {
     errno.ENOSPC: "The disk is full: free some space; the same command continues.",
     errno.EDQUOT: "The disk quota is used up: free some space; the same command continues.",
@@ -137,17 +137,20 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, or None if it is not there. Raises :class:`StoreError` if it is damaged."""
+    """Return the JSON object in a file, or None if it is not there.
+
+    Raises :class:`DamagedFile` if it is damaged, :class:`StoreError` if it cannot be read at all.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"Cannot read {path}: {error}.", hint="Delete that run's folder; the same command makes it anew."
-        ) from error
+    except OSError as error:
+        raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise DamagedFile(f"{path} is damaged: {error}.", hint=_ANEW) from error
     if not isinstance(value, dict):
-        raise StoreError(f"Cannot read {path}: expected a JSON object.")
+        raise DamagedFile(f"{path} is damaged: expected a JSON object.", hint=_ANEW)
     return value
 
 
@@ -210,12 +213,14 @@ class CellResult:
     records: the file of its records.
     where: the values of the columns model, method, seed and scale that its rows have, where a published suite's cells
         share that file; else empty.
+    damaged: whether ``cell.json`` cannot be read; ``data`` then says failed, and why.
     """
 
     scale: int
     data: Mapping[str, Any]
     records: Path
     where: Mapping[str, Any] = field(default_factory=dict)
+    damaged: bool = False
 
     @property
     def status(self) -> Status:
@@ -265,8 +270,14 @@ class Store:
         return read_json(self.run_folder(run) / "manifest.json")
 
     def cell(self, run: RunSpec, scale: int) -> dict[str, Any] | None:
-        """Return a finished cell's ``cell.json``, or None if the cell is not finished."""
-        return read_json(self.cell_folder(run, scale) / "cell.json")
+        """Return a finished cell's ``cell.json``, or None if the cell is not finished.
+
+        One that is damaged is not finished: what wrote it was cut off, or copied it only half.
+        """
+        try:
+            return _read_cell(self.cell_folder(run, scale) / "cell.json")
+        except DamagedFile:
+            return None
 
     def cell_status(self, run: RunSpec, scale: int) -> Status | None:
         """Return how a cell ended, or None if it is not finished."""
@@ -309,14 +320,32 @@ class Store:
             yield held
 
     def scan(self, suite: str | None = None) -> list[RunResult]:
-        """Return every run in the folder, or every run of one suite, in order of path. Raises :class:`StoreError`."""
-        pattern = f"{slug(suite) if suite else '*'}/*/*/*/manifest.json"
-        paths = sorted((self.root / "runs").glob(pattern))
-        return [read_run(p.parent) for p in paths]
+        """Return every run in the folder, or of one suite, in order of path, but those that :meth:`damaged` names."""
+        found = []
+        for path in self._manifests(suite):
+            with suppress(DamagedFile):
+                found.append(read_run(path.parent))
+        return found
+
+    def damaged(self, suite: str | None = None) -> list[str]:
+        """Return a sentence for each run that :meth:`scan` leaves out: its file, and what to do."""
+        found = []
+        for path in self._manifests(suite):
+            try:
+                read_json(path)
+            except DamagedFile as error:
+                found.append("left out, a run's manifest: " + str(error).replace("\n", " "))
+        return found
+
+    def _manifests(self, suite: str | None) -> list[Path]:
+        return sorted((self.root / "runs").glob(f"{slug(suite) if suite else '*'}/*/*/*/manifest.json"))
 
 
 def read_run(folder: Path) -> RunResult:
-    """Return the run in a folder with a ``manifest.json``. Raises :class:`StoreError`."""
+    """Return the run in a folder with a ``manifest.json``; a damaged cell is one that failed.
+
+    Raises :class:`StoreError` where the manifest cannot be read.
+    """
     manifest = read_json(folder / "manifest.json") or {}
     return RunResult(folder, manifest, _cells(folder, manifest))
 
@@ -340,14 +369,26 @@ def _cells(folder: Path, manifest: Mapping[str, Any]) -> tuple[CellResult, ...]:
     shared = _shared_records(folder)
     found = []
     for path in folder.glob("cells/*/cell.json"):
-        data = read_json(path) or {}
-        scale, own = int(data["scale"]), path.with_name("records.jsonl")
-        if shared is None or own.exists():
-            found.append(CellResult(scale, data, own))
-        else:
+        own = path.with_name("records.jsonl")
+        try:
+            data = _read_cell(path) or {}
+        except DamagedFile as error:
+            said = {"status": "failed", "reason": str(error).replace("\n", " ")}
+            found.append(CellResult(int(path.parent.name), said, own, damaged=True))
+            continue
+        scale, labels = int(data["scale"]), {}
+        if shared is not None and not own.exists():
             labels = {"model": manifest["model"]["name"], "method": manifest["label"], "seed": int(manifest["seed"])}
-            found.append(CellResult(scale, data, shared, {**labels, "scale": scale}))
+            labels["scale"] = scale
+        found.append(CellResult(scale, data, shared if shared and labels else own, labels))
     return tuple(sorted(found, key=lambda cell: cell.scale))
+
+
+def _read_cell(path: Path) -> dict[str, Any] | None:
+    data = read_json(path)
+    if data is not None and not (isinstance(data.get("scale"), int) and data.get("status") in list(Status)):
+        raise DamagedFile(f"{path} is damaged: it has no scale or no status.", hint=_ANEW)
+    return data
 
 
 def _shared_records(run: Path) -> Path | None:

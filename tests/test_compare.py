@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,34 @@ def test_two_seeds_are_a_sample_of_seeds_and_are_counted(tmp_path: Path) -> None
     assert "two-level t over 2 seeds" in str(row["test"])
 
 
+def without_seed_2(root: Path, label: str) -> Path:
+    """Take one method's run with seed 2 out of a results folder."""
+    [folder] = root.glob(f"runs/many/*/{label}/seed-2-*")
+    shutil.rmtree(folder)
+    return root
+
+
+def test_a_seed_that_one_side_lacks_is_left_out_and_is_not_zero(tmp_path: Path) -> None:
+    root = without_seed_2(fill(tmp_path, (0, 1, 2)), "half")
+    row = verdicts(WEIRD, "half", "--results", root)["half", 60, "reliability"]
+    assert (row["seeds"], row["effect"]) == (2, pytest.approx(-0.5))
+    row = verdicts("half", WEIRD, "--results", root)[WEIRD, 60, "locality"]
+    assert (row["seeds"], row["effect"], row["mark"]) == (2, 0.0, "~")
+
+
+@pytest.mark.parametrize("over", [(), ("--over-scales",)])
+def test_a_leaderboard_does_not_count_a_missing_seed_as_zero(tmp_path: Path, over: tuple[str, ...]) -> None:
+    root = without_seed_2(fill(tmp_path, (0, 1, 2)), "half")
+    found = json.loads(invoke("leaderboard", "many", "--results", root, "--json", *over).stdout)
+    rows = {row["method"]: row for row in found["rows"] if row["scale"] == 60}
+    assert (rows["half"]["seeds"], rows["none"]["seeds"]) == ([0, 1], [0, 1, 2])
+    alone = 0.45 if not over else (0.45 + (2 / 3 + 1 / 3) / 2) / 2  # at 3 requests: two of three right, then one
+    assert rows["half"]["reliability"]["value"] == pytest.approx(alone)
+    assert {rows[name]["locality"]["value"] for name in rows} == {1.0}
+    assert {rows[name]["standings"]["locality"]["rank"] for name in rows} == {1}
+    assert any("on the same requests and seeds" in note for note in found["notes"])
+
+
 def test_a_suite_named_by_its_file_is_compared_in_its_own_metrics(tmp_path: Path) -> None:
     root = fill(tmp_path)
     (tmp_path / "many.yaml").write_text(SUITE.format(data=tmp_path / "things.jsonl").replace("locality, ", ""))
@@ -139,6 +168,31 @@ def test_a_difference_that_only_the_correction_takes_away_is_said(
     assert (row["mark"], row["p"], row["p_corrected"]) == ("~", 0.03125, 0.0625)
     assert "alone p would be 0.031, and --scale or --metrics compare fewer cells" in str(row["says"])
     assert "alone" not in str(found["half", 60, "locality"]["says"])
+
+
+def test_what_is_said_of_a_mean_of_parts_is_true(tmp_path: Path) -> None:
+    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+        """Of 60 requests ``half`` loses three edits and wins three neighbours, of the very same requests."""
+        rows = []
+        for i in range(scale):
+            lost = run.label == "half" and i % 20 == 0
+            edit = (2.0, 1.0) if lost else (1.0, 2.0)
+            near = (1.0, 2.0) if not lost and i % 4 == 0 else (2.0, 1.0)
+            rows.append(record(i, "edit", "blue", nll_new=edit[0], nll_true=edit[1]))
+            rows.append(record(i, "rephrase", "blue", nll_new=1.0, nll_true=2.0))
+            rows.append(
+                record(i, "neighbour", "same", answer="gold", unedited="same", nll_new=near[0], nll_true=near[1])
+            )
+        return rows, CellOutcome(Status.DONE, timings={"edit_s": 1.0}, counts={"records": 3 * scale})
+
+    _, plan, dataset = make(tmp_path)
+    for run in plan.runs:
+        write_run(Store(tmp_path / "results"), run, dataset, outcomes)
+    found = verdicts("none", "half", "--results", tmp_path / "results", "--metrics", "score", "--scale", "60")
+    row = found["half", 60, "score"]
+    assert abs(float(str(row["effect"]))) > 0.005
+    assert "the same on every one" not in str(row["says"])
+    assert "half did better on 0, none on 0, each in another part of Score on 3, equal on 57" in str(row["says"])
 
 
 def test_every_p_is_corrected_for_all_the_cells_that_are_shown(tmp_path: Path) -> None:
@@ -206,9 +260,23 @@ def test_results_folders_are_compared_label_by_label(tmp_path: Path) -> None:
     write_run(after, plan.runs[0], dataset, better)
     found = verdicts(before, tmp_path / "after", "--metrics", "reliability", "--scale", "60")
     assert found["none", 60, "reliability"]["mark"] == "+"
-    assert "B (half) has no numbers: no run here" in str(found["half", 60, "reliability"]["says"])
+    assert {label for label, _, _ in found} == {"none"}
+    notes = json.loads(invoke("compare", before, tmp_path / "after", "--json").stdout)["notes"]
+    assert f"many on smollm2-135m is left out, B has no run there: half, {WEIRD}" in notes
     named = verdicts(f"{before}:half", tmp_path / "after", "--scale", "60")
     assert named["none", 60, "reliability"]["effect"] == 0.5
+
+
+def test_a_suite_that_one_side_has_no_run_of_is_said_once_with_the_right_side(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, dataset = make(tmp_path, text=SUITE.replace("name: many", "name: more"))
+    write_run(Store(root), plan.runs[1], dataset, outcome)
+    for a, b, lacks in (("none", "half", "A"), ("half", "none", "B")):
+        data = json.loads(invoke("compare", a, b, "--results", root, "--json").stdout)
+        assert {row["suite"] for row in data["verdicts"]} == {"many"}
+        assert [note for note in data["notes"] if "left out" in note] == [
+            f"more on smollm2-135m is left out, {lacks} has no run there: none"
+        ]
 
 
 def test_terminal_and_markdown_say_marks_effects_and_why_and_escape_names(tmp_path: Path) -> None:

@@ -69,6 +69,39 @@ def test_over_scales_a_row_is_the_area_and_a_method_without_a_scale_says_so(tmp_
     assert all("reliability" in row for row in fewer["rows"])
 
 
+def test_over_scales_metrics_without_an_area_are_no_columns_and_a_note_says_so(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    asked = ("leaderboard", "many", "--results", root, "--over-scales", "--metrics")
+    text = invoke(*asked, "score,reliability,retention,capability,edit-seconds", "--markdown").stdout
+    [head] = [line for line in text.splitlines() if "Method" in line]
+    assert "Reliability" in head
+    assert not any(title in head for title in ("Score", "Retention", "Capability", "Edit"))
+    said = "not shown, as there is no area of it over scales: Score, Retention, Capability, Edit"
+    assert said in re.sub(r"\\(.)", r"\1", text)
+    assert "documents" not in text
+    refused = invoke(*asked, "score,edit-seconds")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no area over scales of Score" in refused.stderr
+
+
+def test_over_scales_a_front_is_made_of_areas_or_not_at_all(tmp_path: Path) -> None:
+    over = ("leaderboard", "many", "--results", fill(tmp_path), "--over-scales", "--pareto")
+    refused = invoke(*over, "reliability,edit-seconds")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no area over scales of" in refused.stderr
+    assert "Leave out --over-scales" in refused.stderr
+    rows = json.loads(invoke(*over, "reliability,locality", "--json").stdout)["rows"]
+    assert {row["method"]: row["front"] for row in rows} == {WEIRD: True, "half": False, "none": False}
+
+
+def test_an_area_over_one_scale_is_not_said_to_span_two(tmp_path: Path) -> None:
+    over = ("leaderboard", "many", "--results", fill(tmp_path), "--over-scales", "--markdown")
+    one = invoke(*over, "--scale", "60").stdout
+    assert "| 60 |" in one
+    assert "60–60" not in one
+    assert "| 3–60 |" in invoke(*over).stdout
+
+
 def test_pareto_marks_whom_nobody_beats(tmp_path: Path) -> None:
     root = fill(tmp_path)
     found = json.loads(
@@ -113,7 +146,7 @@ def test_without_a_suite_all_are_shown_and_ranked_together(tmp_path: Path) -> No
     found = json.loads(invoke("leaderboard", root, "--json").stdout)
     assert [board["suite"] for board in found["suites"]] == ["many", "more"]
     assert found["overall"]["tests"]["mean_ranks"] == {WEIRD: 1.0, "half": 2.0, "none": 3.0}
-    assert any("fewer than six" in note for note in found["overall"]["notes"])
+    assert any("of 3 pair(s)" in note and "fewer than 7" in note for note in found["overall"]["notes"])
     for form in ("--markdown", "--latex", "--csv"):
         assert "we" in invoke("leaderboard", root, form).stdout
     assert "Mean rank" in invoke("leaderboard", root, "--scale", "60").stdout
@@ -147,6 +180,48 @@ def test_half_written_records_are_a_row_that_says_so_and_the_others_stay(tmp_pat
         assert said in rows["half", 60].reason
         assert rows[WEIRD, 60].standings["reliability"].rank == 1
         assert rows["none", 60].standings["reliability"].high == 2
+
+
+def damage(path: Path) -> Path:
+    """Leave the first half of a file."""
+    path.write_text(path.read_text()[: path.stat().st_size // 2])
+    return path
+
+
+def test_a_half_written_cell_is_a_row_that_says_so_and_the_others_stay(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, _ = make(tmp_path)
+    path = damage(Store(root).cell_folder(plan.runs[1], 60) / "cell.json")
+    rows = {(row.method, row.scale): row for row in stored_leaderboard("many", root).rows}
+    assert (rows["half", 60].status, rows["half", 60].values) == (Status.FAILED, {})
+    assert f"{path} is damaged" in rows["half", 60].reason
+    assert rows["half", 3].values["reliability"].value == pytest.approx(2 / 3)
+    assert rows[WEIRD, 60].standings["reliability"].rank == 1
+    said = invoke("compare", "none", "half", "--results", root, "--json")
+    marks = {row["scale"]: row for row in json.loads(said.stdout)["verdicts"]}
+    assert "is damaged" in marks[60]["says"]
+    assert invoke("report", "many", "--results", root, "--out", tmp_path / "page.html").exit_code == 0
+    assert "is damaged" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_with_a_half_written_manifest_is_left_out_and_a_note_names_the_file(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    _, plan, _ = make(tmp_path)
+    path = damage(Store(root).run_folder(plan.runs[1]) / "manifest.json")
+    found = json.loads(invoke("leaderboard", "many", "--results", root, "--json").stdout)
+    assert {row["method"] for row in found["rows"]} == {"none", WEIRD}
+    assert [str(path) in note for note in found["notes"]].count(True) == 1
+    compared = invoke("compare", "none", WEIRD, "--results", root, "--json")
+    assert str(path) in str(json.loads(compared.stdout)["notes"])
+    assert str(path) in invoke("results", "list", "--results", root).stderr
+    drawn = invoke("plot", "many", "--results", root, "--kind", "scale", "--format", "svg", "--out", tmp_path / "f")
+    assert (drawn.exit_code, str(path) in drawn.stderr) == (0, True)
+    assert invoke("report", "many", "--results", root, "--out", tmp_path / "page.html").exit_code == 0
+    assert path.name in (tmp_path / "page.html").read_text()
+    for run in plan.runs:
+        damage(Store(root).run_folder(run) / "manifest.json")
+    none = invoke("leaderboard", "many", "--results", root)
+    assert (none.exit_code, none.stderr.count("is damaged")) == (2, 3)
 
 
 def test_failed_cells_only_and_one_method_only_are_said(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
+from editbench.analysis.aggregate import estimate
 from editbench.analysis.bootstrap import around, interval, spread
+from editbench.analysis.contest import contest
 from editbench.analysis.curves import scale_weights
 from editbench.analysis.paired import difference_interval, paired_test, sign_flip
 from editbench.analysis.sample import Harmonic, Sample, Statistic, Weighted, paired
@@ -127,6 +129,104 @@ def test_parts_without_requests_leave_their_weight_to_the_others_and_influence_s
     values = np.random.default_rng(5).random((30, 2, 3))
     values[:10, 0] = np.nan
     assert Sample(values, Weighted((0.2, 0.3, 0.5))).influence.sum() == pytest.approx(0)
+
+
+def by_age(rng: np.random.Generator, better: float) -> tuple[Sample, Sample]:
+    """Retention at 100: four ages of 2, 7, 22 and 69 requests, the second side better by so much."""
+    ages = np.repeat(np.arange(4), [2, 7, 22, 69])
+    sides = np.full((2, 100, 1, 4), np.nan)
+    luck, other = rng.random(100), rng.random(100)
+    for side, rate in zip(sides, (0.7, 0.7 + better), strict=True):
+        side[np.arange(100), 0, ages] = np.where(rng.random(100) < 0.7, luck, other) < rate
+    a, b = (Sample(side, Weighted((0.24, 0.26, 0.25, 0.25))) for side in sides)
+    return a, b
+
+
+def test_an_interval_and_its_test_say_the_same_of_no_difference() -> None:
+    rng, found = np.random.default_rng(8), set()
+    for _ in range(60):
+        a, b = by_age(rng, 0.12)
+        test = paired_test(a, b)
+        low, high = difference_interval(a, b, share=True, p=test.p) or (np.nan, np.nan)
+        assert low <= test.effect <= high
+        assert (low >= 0 or high <= 0) == (test.p <= 0.05)
+        found.add(test.p <= 0.05)
+    assert found == {True, False}
+
+
+def test_a_few_requests_of_an_age_do_not_drown_what_the_others_show() -> None:
+    a, b = by_age(np.random.default_rng(1), 0.15)
+    low, high = difference_interval(a, b, share=True) or (0.0, 0.0)
+    weights, parts = Sample(b.values - a.values, a.statistic).weighted_parts()
+    each = [bonett_price(part) for part in parts]
+    wide = combined(b.value - a.value, weights, np.array([part.mean() for part in parts]), each)
+    assert high - low < 0.85 * (wide[1] - wide[0])
+
+
+@pytest.mark.parametrize("statistic", [Weighted((0.2, 0.3, 0.5)), Harmonic()])
+def test_parts_in_which_nothing_differs_have_an_interval_with_a_width(statistic: Statistic) -> None:
+    def width(n: int) -> float:
+        same = Sample(np.tile([1.0, 0.5, 0.5], (n, 1, 1)), statistic)
+        low, high = difference_interval(same, same, share=True, p=1.0) or (0.0, 0.0)
+        assert high == pytest.approx(-low)
+        return high - low
+
+    assert 0.5 > width(10) > 3 * width(100) > 0
+
+
+def lacking_a_seed() -> tuple[Sample, Sample]:
+    """Two methods alike at a rate of 0.9; the second was never run with the last of three seeds."""
+    rows = np.where(np.arange(300) % 10 == 0, 0.0, 1.0)
+    values = np.full((300, 3, 2), np.nan)
+    for seed in range(3):
+        values[seed * 100 : (seed + 1) * 100, seed] = rows[:100, None]
+    without = values.copy()
+    without[:, 2] = np.nan
+    return Sample(values, Weighted((0.5, 0.5))), Sample(without, Weighted((0.5, 0.5)))
+
+
+def test_a_seed_that_a_method_lacks_has_no_value_and_is_not_zero() -> None:
+    _, without = lacking_a_seed()
+    assert np.isnan(Weighted((0.5, 0.5)).value(np.full(2, np.nan)))
+    assert without.by_seed.tolist() == pytest.approx([0.9, 0.9])
+    assert without.value == pytest.approx(0.9)
+    found = estimate(without, share=True)
+    assert found is not None
+    assert 0.8 < (found.low or 0.0) < 0.9 < (found.high or 0.0) < 1.0
+
+
+def test_two_are_compared_on_the_seeds_that_both_have() -> None:
+    every, without = lacking_a_seed()
+    for a, b in ((every, without), (without, every)):
+        found = paired_test(a, b)
+        assert (found.seeds, found.requests, found.effect, found.p) == (2, 200, pytest.approx(0), 1.0)
+        low, high = difference_interval(a, b, share=True) or (1.0, -1.0)
+        assert -0.03 < low < 0 < high < 0.03
+    assert [standing.rank for standing in contest({"every": every, "without": without}, True).standings.values()] == [
+        1,
+        1,
+    ]
+
+
+def test_methods_are_not_separated_where_their_estimates_say_the_other_way_than_the_test() -> None:
+    # b is better on the seed that both have, and worse on all that it has, as its other seed is a bad one
+    a = sample([1.0] * 30 + [0.0] * 70, [np.nan] * 100)
+    b = sample([1.0] * 50 + [0.0] * 50, [0.0] * 100)
+    assert paired_test(a, b).effect == pytest.approx(0.2)
+    assert paired_test(a, b).p < 0.001
+    assert b.value < a.value
+    assert {standing.letters for standing in contest({"a": a, "b": b}, True).standings.values()} == {"a"}
+
+
+def test_a_request_that_each_side_wins_in_another_part_is_won_by_neither_and_is_not_equal() -> None:
+    a = np.tile([1.0, 0.5, 0.0], (20, 1))
+    b = a.copy()
+    b[:3] = [0.0, 0.5, 1.0]
+    b[3] = [1.0, 1.0, 0.0]
+    b[4] = [0.0, 0.5, 0.0]
+    found = paired_test(Sample(a[:, None], Harmonic()), Sample(b[:, None], Harmonic()))
+    assert (found.split, found.b_only, found.a_only, found.asked) == (3, 1, 1, 20)
+    assert found.effect > 0
 
 
 def test_bonett_price_by_hand() -> None:

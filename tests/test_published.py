@@ -297,6 +297,19 @@ def test_runs_that_cannot_stand_beside_what_is_published_are_refused(tree: Any) 
     assert files(Path("published")) == before
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "cell.json"])
+def test_nothing_is_published_beside_what_cannot_be_read_and_would_be_lost(tree: Any, name: str) -> None:
+    assert invoke("results", "publish", "small.yaml").exit_code == 0
+    path = next(Path("results/published").rglob(name))
+    path.write_text(path.read_text()[:40])
+    before = files(Path("results/published"))
+    result = invoke("results", "publish", "small.yaml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Nothing was published" in result.stderr
+    assert str(path) in result.stderr
+    assert files(Path("results/published")) == before
+
+
 def test_publishing_that_is_cut_off_leaves_what_was_there(tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, store = tree
     publish("small.yaml", store.root, Path("published"), ["none"])

@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from editbench.analysis.blocks import friedman
 from editbench.analysis.multiple import holm, standings
+from editbench.analysis.overall import blocks_needed
 from editbench.analysis.pareto import front
 
 
@@ -66,6 +67,17 @@ def test_wilcoxon_with_holm_equals_scikit_posthocs() -> None:
     names = {name: k + 1 for k, name in enumerate(data.columns)}
     for (a, b), p in friedman(data).wilcoxon.items():
         assert p == pytest.approx(expected.loc[names[a], names[b]])
+
+
+@pytest.mark.parametrize("methods", [2, 3, 4, 5])
+def test_so_many_blocks_are_needed_that_wilcoxon_with_holm_can_reach_five_percent(methods: int) -> None:
+    def smallest(blocks: int) -> float:
+        always = [[k + block / 100 for k in range(methods)] for block in range(blocks)]
+        apart = np.array(always) * np.linspace(1, 2, blocks)[:, None]  # no two differences of a pair alike
+        return min(friedman(pd.DataFrame(apart)).wilcoxon.values())
+
+    needed = blocks_needed(methods * (methods - 1) // 2)
+    assert smallest(needed) <= 0.05 < smallest(needed - 1)
 
 
 def test_the_critical_difference_is_demsars() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,19 @@ def test_on_the_real_model_breadth_first_learns_what_depth_first_forgets(tmp_pat
     frame = editbench.run(suite, results=tmp_path / "results").to_frame(["reliability"]).set_index("method")
     assert frame.value["locft-bf"] >= 0.95
     assert frame.value["ft-depth-first"] < frame.value["locft-bf"]
+
+
+def test_a_damaged_cell_is_made_anew_and_a_damaged_manifest_is_named_with_what_to_do(run: Any) -> None:
+    store = run("none").store
+    cell, manifest = (next(store.root.rglob(name)) for name in ("cells/3/cell.json", "manifest.json"))
+    whole = json.loads(cell.read_text())
+    cell.write_text(cell.read_text()[:50])
+    assert run("none").trouble == 0
+    again = json.loads(cell.read_text())
+    assert (again["id"], again["status"], again["counts"]) == (whole["id"], "done", whole["counts"])
+    manifest.write_text(manifest.read_text()[:50])
+    with pytest.raises(editbench.UserError, match=f"(?s){manifest}.*delete the folder it lies in"):
+        run("none")
+    shutil.rmtree(manifest.parent)
+    assert run("none").trouble == 0
+    assert manifest.is_file()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from results_tree import good_records, small_plan, write_all
 
-from editbench.errors import StoreError
+from editbench.errors import DamagedFile, StoreError
 from editbench.store import (
     CellOutcome,
     Status,
@@ -72,7 +72,7 @@ def test_a_file_of_one_torn_line_becomes_empty(tmp_path: Path) -> None:
 def test_damaged_json_is_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
     path = tmp_path / "cell.json"
     path.write_text("{")
-    with pytest.raises(StoreError, match="Delete"):
+    with pytest.raises(DamagedFile, match="editbench run makes it anew"):
         read_json(path)
     path.write_text("[]")
     with pytest.raises(StoreError, match="expected a JSON object"):
@@ -145,6 +145,34 @@ def test_scan_finds_every_run_with_its_cells_in_order_of_scale(tmp_path: Path) -
     assert {run.folder for run in found} == {store.run_folder(run) for run in plan.runs}
     assert store.scan("another") == []
     assert len(store.scan()) == 2
+
+
+@pytest.mark.parametrize("text", ["", '{"id": "ab', "[]", "{}", '{"scale": 4, "status": "fine"}'])
+def test_a_damaged_cell_is_one_that_failed_when_read_and_is_not_finished_when_run(tmp_path: Path, text: str) -> None:
+    plan, store = write_all(tmp_path)
+    path = store.cell_folder(plan.runs[0], 4) / "cell.json"
+    path.write_text(text)
+    cells = [cell for run in store.scan("small") if run.manifest["label"] == "none" for cell in run.cells]
+    assert [(cell.scale, cell.status, cell.damaged) for cell in cells] == [
+        (1, Status.DONE, False),
+        (4, Status.FAILED, True),
+    ]
+    assert f"{path} is damaged" in cells[1].data["reason"]
+    assert store.cell_status(plan.runs[0], 4) is None
+
+
+def test_a_run_with_a_damaged_manifest_is_left_out_and_named_and_never_written_over(tmp_path: Path) -> None:
+    plan, store = write_all(tmp_path)
+    path = store.run_folder(plan.runs[0]) / "manifest.json"
+    assert store.damaged() == []
+    path.write_text(path.read_text()[:100])
+    assert [run.manifest["label"] for run in store.scan("small")] == ["local"]
+    [said] = store.damaged("small")
+    assert str(path) in said
+    assert "editbench run makes it anew" in said
+    assert store.damaged("another") == []
+    with pytest.raises(DamagedFile, match="delete the folder it lies in"):
+        store.manifest(plan.runs[0])
 
 
 def test_a_lock_is_held_once_and_goes_with_a_killed_process(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from editbench.analysis.aggregate import CellFrame
 from editbench.analysis.contest import FEWEST, at_scale, is_tested, shared_units
 from editbench.analysis.multiple import ALPHA, holm
 from editbench.analysis.paired import Test, difference_interval, paired_test
-from editbench.analysis.sides import Match, other_conditions
+from editbench.analysis.sides import Match, other_conditions, without_a_side
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric
 from editbench.store import RunResult, Status
@@ -85,7 +85,7 @@ class Comparison:
 def compare(
     matches: Sequence[Match], metrics: Mapping[str, Sequence[str]], scales: Sequence[int] | None = None
 ) -> Comparison:
-    """Compare B with A wherever they match.
+    """Compare B with A wherever both have runs; where one has none is said once, in a note.
 
     Parameters
     ----------
@@ -93,11 +93,13 @@ def compare(
     metrics: suite -> names; those without a value per request or document cannot be tested, which is said.
     scales: only these; None: all.
     """
-    found = [verdict for one in matches for verdict in _of_match(one, metrics[one.suite], scales)]
+    both = [one for one in matches if one.a and one.b]
+    found = [verdict for one in both for verdict in _of_match(one, metrics[one.suite], scales)]
     tested = [verdict for verdict in found if verdict.test is not None]
     corrected = iter(holm([verdict.test.p for verdict in tested if verdict.test is not None]))
     verdicts = [_decided(v, next(corrected)) if v.test is not None else v for v in found]
-    notes = [f"{line} ({one.model}, {one.labels[0]})" for one in matches for line in other_conditions(one)]
+    notes = [f"{line} ({one.model}, {one.labels[0]})" for one in both for line in other_conditions(one)]
+    notes += without_a_side(matches)
     if tested:
         names = "; ".join(dict.fromkeys(v.test.name for v in tested if v.test is not None))
         units = " or ".join(dict.fromkeys(_units(METRICS[v.metric])[:-1] for v in tested))
@@ -141,7 +143,7 @@ def _finished(runs: Mapping[int, RunResult], scale: int, metrics: Sequence[str])
             found[seed] = CellFrame(cell).condense(metrics)
         except StoreError as error:
             trouble.append(str(error).replace("\n", " "))
-    return found, "; ".join(dict.fromkeys(trouble)) or "no run here"
+    return found, "; ".join(dict.fromkeys(trouble))
 
 
 def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, CellFrame]], why: str) -> Verdict:
@@ -159,7 +161,7 @@ def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, C
         says = f"{pairs} in common of the {_units(metric)}: fewer than {FEWEST} cannot show a difference."
         return replace(empty, says=says)
     test = paired_test(samples["a"], samples["b"])
-    low, high = difference_interval(samples["a"], samples["b"], metric.is_share) or (None, None)
+    low, high = difference_interval(samples["a"], samples["b"], metric.is_share, test.p) or (None, None)
     return replace(empty, test=test, low=low, high=high)
 
 
@@ -187,7 +189,7 @@ def _apart(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
 
 def _alike(verdict: Verdict, test: Test, metric: Metric, p: float) -> str:
     a, b = _who(verdict)
-    if not test.a_only and not test.b_only:
+    if not test.a_only and not test.b_only and not test.split:
         return f"{metric.title} is the same on every one of {test.asked:,} {_units(metric)}. {_seeds(test)}"
     bound = max(abs(verdict.low or 0.0), abs(verdict.high or 0.0))
     limit = f"; one beyond ±{bound:.3f} is unlikely" if bound else ""
@@ -202,9 +204,12 @@ def _units(metric: Metric) -> str:
 
 
 def _wins(test: Test, metric: Metric, a: str, b: str) -> str:
-    equal = test.asked - test.a_only - test.b_only
-    wins = f"{b} did better on {test.b_only:,}, {a} on {test.a_only:,}, equal on {equal:,}"
-    return f"of {test.asked:,} {_units(metric)} {wins}"
+    ours, theirs = (test.b_only, test.a_only) if metric.direction == "higher" else (test.a_only, test.b_only)
+    equal = test.asked - test.a_only - test.b_only - test.split
+    split = f"each in another part of {metric.title} on {test.split:,}, " if test.split else ""
+    return (
+        f"of {test.asked:,} {_units(metric)} {b} did better on {ours:,}, {a} on {theirs:,}, {split}equal on {equal:,}"
+    )
 
 
 def _seeds(test: Test) -> str:

@@ -120,8 +120,9 @@ class Contest:
 def contest(samples: Mapping[str, Sample], higher_is_better: bool) -> Contest:
     """Test all pairs of aligned samples, correct by Holm, and rank.
 
-    Two that share no request cannot be separated. One method alone has rank 1 and was compared with nobody. Where no
-    pair shares :data:`FEWEST` requests nobody is called best.
+    Two that share no request cannot be separated, nor can two whose estimates say the other way than the test does: a
+    pair is tested on the seeds and requests that both have, an estimate is of all that its method has. One method
+    alone has rank 1 and was compared with nobody. Where no pair shares :data:`FEWEST` requests nobody is called best.
     """
     labels = list(samples)
     if not labels:
@@ -137,7 +138,7 @@ def contest(samples: Mapping[str, Sample], higher_is_better: bool) -> Contest:
             found.append(1.0)
             continue
         test = paired_test(a, b)
-        found.append(test.p)
+        found.append(test.p if (test.effect > 0) == (b.value > a.value) else 1.0)
         names.append(test.name)
     for (i, j), corrected in zip(pairs, holm(found), strict=True):
         p[i, j] = p[j, i] = corrected

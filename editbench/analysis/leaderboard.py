@@ -120,6 +120,11 @@ class Leaderboard:
     over: tuple[int, ...] = ()
     front: tuple[str, ...] = ()
 
+    @property
+    def span(self) -> str:
+        """The scales that rows are over, ``1–1,000``, or ``1,000`` where it is one; "" where each row is at a scale."""
+        return "–".join(f"{scale:,}" for scale in dict.fromkeys((*self.over[:1], *self.over[-1:])))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the leaderboard as plain values, for JSON."""
         return {
@@ -136,7 +141,11 @@ class Leaderboard:
 
 
 def build(
-    runs: Sequence[RunResult], about: About, plan: Plan | None = None, over: Sequence[int] | None = None
+    runs: Sequence[RunResult],
+    about: About,
+    plan: Plan | None = None,
+    over: Sequence[int] | None = None,
+    unread: Sequence[str] = (),
 ) -> Leaderboard:
     """Return the leaderboard of a suite's runs on disk.
 
@@ -146,14 +155,19 @@ def build(
     about: the suite's name and title, and the metrics to show.
     plan: the suite as it would run now, bound to its dataset; None: the newest runs are taken.
     over: None: rows at each scale; else one row per method, the area under its curve over these scales (none: all).
+    unread: notes on runs that could not be read.
 
-    Raises :class:`UserError` if there is nothing to show or the runs must not be mixed.
+    Metrics without an area are no columns of a table over scales, which a note says. Raises :class:`UserError` if there
+    is nothing to show or the runs must not be mixed.
     """
     merged, notes = merge_folders(runs)
     chosen, left_out = choose_runs(merged, plan)
     if not chosen:
         raise UserError(f"There are no results of {about.suite} here.", hint=f"editbench run --suite {about.suite}")
     refuse_mixing(chosen)
+    if over is not None:
+        about, without = _with_areas(about)
+        notes = [*without, *notes]
     parts = [
         _of_model([run for run in chosen if run.manifest["model"]["name"] == model], about.metrics, over)
         for model in dict.fromkeys(run.manifest["model"]["name"] for run in chosen)
@@ -171,8 +185,7 @@ def build(
         notes=(
             *_about_intervals(rows, about),
             *_about_ranks(rows, about, tests),
-            *notes,
-            *left_out,
+            *[*notes, *unread, *left_out],
             *machines,
             *_about_caps(plan, {row.method for row in rows}),
         ),
@@ -180,9 +193,34 @@ def build(
     )
 
 
+def _with_areas(about: About) -> tuple[About, list[str]]:
+    """Return the columns that have an area over scales, and a note about the others."""
+    there = tuple(name for name in about.metrics if isinstance(METRICS[name], ProbeMetric))
+    lacking = ", ".join(METRICS[name].title for name in about.metrics if name not in there)
+    if not there:
+        raise UserError(
+            f"There is no area over scales of {lacking}.",
+            "Expected a metric that is a mean over requests, such as reliability.",
+            "Leave out --over-scales, or name other --metrics.",
+        )
+    return replace(about, metrics=there), [f"not shown, as there is no area of it over scales: {lacking}"] * bool(
+        lacking
+    )
+
+
 def with_fronts(board: Leaderboard, metrics: Sequence[str]) -> Leaderboard:
-    """Return the leaderboard with each row's place on the Pareto front of some metrics, by model and scale."""
+    """Return the leaderboard with each row's place on the Pareto front of some metrics, by model and scale.
+
+    Raises :class:`UserError` for a metric without an area, in a table over scales.
+    """
     names = [METRICS[name] for name in metrics]
+    lacking = ", ".join(metric.title for metric in names if not isinstance(metric, ProbeMetric))
+    if board.over and lacking:
+        raise UserError(
+            f"There is no area over scales of {lacking}, and so no front.",
+            "Expected metrics that are means over requests.",
+            "Leave out --over-scales: fronts are then made at each scale.",
+        )
     on: dict[int, bool] = {}
     for place in dict.fromkeys((row.model, row.scale) for row in board.rows):
         rows = [k for k, row in enumerate(board.rows) if (row.model, row.scale) == place]
@@ -261,9 +299,10 @@ def _about_standings(rows: Sequence[Row], about: About, tests: Sequence[str]) ->
         return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
     if not tests:
         return ["One method: compared with nobody."]
+    uneven = len({(row.model, row.scale, row.seeds) for row in ranked}) > len({(r.model, r.scale) for r in ranked})
     return [
         f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same {_units(about)}: {'; '.join(tests)}; Holm, 5%. "
+        f"All pairs on the same {_units(about)}{' and seeds' if uneven else ''}: {'; '.join(tests)}; Holm, 5%. "
         f"Bold: best, or not separably worse, of {FEWEST} or more."
     ]
 
@@ -350,7 +389,7 @@ def _over(labels: Mapping[str, list[RunResult]], grid: Grid, metrics: Sequence[s
     if not scales:
         raise UserError(f"There are no results at scale {', '.join(map(str, over))}.", f"There are: {every}.")
     whole = {label: _whole(label, grid, scales) for label in labels}
-    areas = [metric for name in metrics if isinstance(metric := METRICS[name], ProbeMetric)]
+    areas = [metric for name in metrics if isinstance(metric := METRICS[name], ProbeMetric)]  # all of them
     samples = {metric.name: over_scales(metric, whole, scales) for metric in areas}
     contests = {name: standings_of(found, name) for name, found in samples.items()}
     rows = []

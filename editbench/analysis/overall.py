@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from editbench.analysis.blocks import Friedman, friedman
+from editbench.analysis.multiple import ALPHA
 from editbench.errors import UserError
 from editbench.metrics import METRICS
 
@@ -77,7 +79,7 @@ def _values(boards: Sequence[Leaderboard], metric: str) -> pd.DataFrame:
         for model in dict.fromkeys(row.model for row in board.rows):
             rows = [row for row in board.rows if row.model == model and metric in row.values]
             largest = max((row.scale for row in rows), default=0)
-            place = f"over {board.over[0]:,}–{board.over[-1]:,}" if board.over else f"{largest:,}"
+            place = f"over {board.span}" if board.over else f"{largest:,}"
             block = f"{board.about.suite} / {model} / {place}"
             found[block] = {row.method: row.values[metric].value for row in rows if row.scale == largest}
     return pd.DataFrame.from_dict(found, orient="index").reindex(list(found))
@@ -92,9 +94,21 @@ def _cannot(tests: Friedman) -> list[str]:
     if tests.blocks < 2:
         return ["one block: its own leaderboard says all there is; a second suite or model makes a second block"]
     said = [] if len(tests.mean_ranks) > 2 else ["two methods: Friedman's test needs three; see the pair"]
-    if tests.blocks < 6:
-        said.append(f"{tests.blocks} blocks: Wilcoxon's test cannot reach 5% with fewer than six, whatever they show")
+    pairs = len(tests.wilcoxon)
+    if tests.blocks < (needed := blocks_needed(pairs)):
+        said.append(
+            f"{tests.blocks} blocks: of {pairs} pair(s), corrected by Holm, Wilcoxon's test can separate none at 5% "
+            f"with fewer than {needed}, whatever they show"
+        )
     return said
+
+
+def blocks_needed(pairs: int) -> int:
+    """Return the fewest blocks in which Wilcoxon's signed ranks can reach 5% in one of so many pairs, after Holm.
+
+    The smallest p of n blocks is 2 / 2^n, where one method is better in all of them; Holm multiplies it by the pairs.
+    """
+    return next(n for n in count(1) if 2 * 0.5**n * pairs <= ALPHA)
 
 
 def _other_weights(boards: Sequence[Leaderboard]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from editbench.analysis.bootstrap import around, spread
-from editbench.analysis.sample import Sample, Weighted, paired, pull
-from editbench.analysis.statistics import LEVEL, Interval, bonett_price, combined, mean_interval
+from editbench.analysis.sample import Sample, paired, pull
+from editbench.analysis.statistics import LEVEL, Interval, bonett_price, mean_interval, normal_quantile
 from editbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
@@ -30,8 +32,10 @@ class Test:
     requests: distinct requests that both were asked about.
     asked: those, once per seed.
     seeds: seeds that both have.
-    b_only, a_only: requests (once per seed) on which b, or a, has the higher value.
+    b_only, a_only: requests (once per seed) on which b, or a, has the higher value: in one part, and in none the lower.
     name: of the test, in words.
+    split: requests (once per seed) on which b has the higher value in one part and a in another, as is possible where
+        the metric is made from several values of a request: which of the two did better there is not said.
     """
 
     effect: float
@@ -42,6 +46,7 @@ class Test:
     b_only: int
     a_only: int
     name: str
+    split: int = 0
 
 
 def sign_flip(contributions: NDArray[Any], rng: np.random.Generator) -> tuple[float, str]:
@@ -102,8 +107,8 @@ def paired_test(a: Sample, b: Sample) -> Test:
         scale = np.sqrt(around_zero.variance)
         over_seeds = float(2 * stats.t.sf(abs(effect) / scale, around_zero.df)) if scale > 0 else p
         p, name = max(p, over_seeds), f"{name} over requests and two-level t over {len(seeds)} seeds, the larger p"
-    higher, lower = _wins(a, b)
-    return Test(effect, min(p, 1.0), a.requests, a.asked, len(seeds), higher, lower, name)
+    higher, lower, split = _wins(a, b)
+    return Test(effect, min(p, 1.0), a.requests, a.asked, len(seeds), higher, lower, name, split)
 
 
 def _contributions(a: Sample, b: Sample) -> NDArray[Any]:
@@ -112,27 +117,73 @@ def _contributions(a: Sample, b: Sample) -> NDArray[Any]:
     return pull(b.values - a.values, a.counts, middle)
 
 
-def _wins(a: Sample, b: Sample) -> tuple[int, int]:
-    difference = np.where(a.known, b.values - a.values, 0.0).sum(axis=2)  # [requests, seeds]
-    return int((difference > 1e-12).sum()), int((difference < -1e-12).sum())
+def _wins(a: Sample, b: Sample) -> tuple[int, int, int]:
+    """Return how many requests, once per seed, b wins, a wins, and each wins in another part."""
+    difference = np.where(a.known, b.values - a.values, 0.0)  # [requests, seeds, parts]
+    higher, lower = (difference > 1e-12).any(axis=2), (difference < -1e-12).any(axis=2)
+    return int((higher & ~lower).sum()), int((lower & ~higher).sum()), int((higher & lower).sum())
 
 
-def difference_interval(a: Sample, b: Sample, share: bool, level: float = LEVEL) -> Interval | None:
+def difference_interval(
+    a: Sample, b: Sample, share: bool, p: float | None = None, level: float = LEVEL
+) -> Interval | None:
     """Return the interval of the estimate of b less that of a, or None with fewer than two requests in common.
 
     The two-level bootstrap's, but never narrower than one that knows how little it says that few requests do not
-    differ: Bonett & Price's for shares (combined, where they have parts), Student's for other means.
+    differ: Bonett & Price's for shares (:func:`_in_parts`, where they have parts), Student's for other means.
+
+    Parameters
+    ----------
+    a, b: aligned.
+    share: whether values are between 0 and 1.
+    p: of the paired test, which knows more about 0 than any interval: the bound that says otherwise is moved there.
+    level: coverage.
     """
     a, b = paired(a, b)
-    effect = b.value - a.value
-    found = around(effect, b.influence - a.influence, b.by_seed - a.by_seed, level)
+    effect, influence = b.value - a.value, b.influence - a.influence
+    found = around(effect, influence, b.by_seed - a.by_seed, level)
     if found is None:
         return None
-    if isinstance(a.statistic, Weighted):
-        weights, parts = Sample(b.values - a.values, a.statistic).weighted_parts()
-        each = [bonett_price(part, level) if share else mean_interval(part, level) for part in parts]
-        known = [one for one in each if one is not None]
-        if len(known) == len(parts):
-            least = combined(effect, weights, np.array([part.mean() for part in parts]), known)
-            found = min(found[0], least[0]), max(found[1], least[1])
-    return (max(found[0], -1.0), min(found[1], 1.0)) if share else found
+    least = _least(a, b, influence, share, level)
+    if least is not None:
+        found = min(found[0], least[0]), max(found[1], least[1])
+    if share:
+        found = max(found[0], -1.0), min(found[1], 1.0)
+    return found if p is None else _agreeing(found, effect, p <= 1 - level)
+
+
+def _agreeing(found: Interval, effect: float, apart: bool) -> Interval:
+    """Return an interval that 0 is in just where the test finds nothing; a bound of 0 is outside where it does.
+
+    Coverage stays: a difference of 0 is left out as often as the test errs, one on the other side of it less often.
+    """
+    low, high = found
+    if not apart:
+        return min(low, 0.0), max(high, 0.0)
+    return (max(low, 0.0), high) if effect > 0 else (low, min(high, 0.0))
+
+
+def _least(a: Sample, b: Sample, influence: NDArray[Any], share: bool, level: float) -> Interval | None:
+    difference = Sample(b.values - a.values)
+    parts = [difference.of_request(part) for part in range(a.values.shape[2])]
+    if len(parts) > 1:
+        return _in_parts(a, b, parts, influence, level) if share else None
+    return bonett_price(parts[0], level) if share else mean_interval(parts[0], level)
+
+
+def _in_parts(a: Sample, b: Sample, parts: Sequence[NDArray[Any]], influence: NDArray[Any], level: float) -> Interval:
+    """Return Wald's interval of a difference made of parts, after two imaginary requests in each, half won by a side.
+
+    The only request of an age or a scale may weigh as much as all of another, and its own variance is 0. Were the
+    imaginary ones won whole, as in Bonett & Price's interval of each part, the interval would cover more than it need
+    and be up to half as wide again; see docs/statistics.md.
+    """
+    there = (a.counts > 0).any(axis=1)  # [seeds]
+    weights = np.nan_to_num(a.statistic.gradient((a.means + b.means) / 2)[there]).mean(axis=0)
+    variance = float((influence**2).sum())
+    for weight, part in zip(weights, parts, strict=True):
+        if n := len(part):
+            with_two = (float((part**2).sum()) + 2 * 0.5**2) / (n + 2) - (float(part.sum()) / (n + 2)) ** 2
+            variance += float(weight) ** 2 * max(with_two - float(part.var()), 0.0) / n
+    half, effect = normal_quantile(level) * math.sqrt(variance), b.value - a.value
+    return effect - half, effect + half

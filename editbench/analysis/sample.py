@@ -34,7 +34,8 @@ class Weighted:
 
     def value(self, means: Array) -> Array:
         """Return Σ w m / Σ w over the parts that have values; NaN where none has."""
-        return np.asarray(np.where(np.isnan(means), 0.0, means * self.gradient(means)).sum(axis=-1))
+        found = np.where(np.isnan(means), 0.0, means * self.gradient(means)).sum(axis=-1)
+        return np.asarray(np.where(np.isnan(means).all(axis=-1), np.nan, found))
 
     def gradient(self, means: Array) -> Array:
         """Return w / Σ w over the parts that have values."""

@@ -19,19 +19,15 @@ class Match:
     Attributes
     ----------
     suite, model: which both sides share.
+    labels: what tables call the two.
     a, b: seed -> run.
     """
 
     suite: str
     model: str
+    labels: tuple[str, str]
     a: Mapping[int, RunResult]
     b: Mapping[int, RunResult]
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """What tables call the two; the label of one side stands for the other where that has no run."""
-        found = [next((run.manifest["label"] for run in side.values()), "") for side in (self.a, self.b)]
-        return found[0] or found[1], found[1] or found[0]
 
 
 def find_side(text: str, root: Path, suite: str | None = None) -> list[RunResult]:
@@ -40,28 +36,37 @@ def find_side(text: str, root: Path, suite: str | None = None) -> list[RunResult
     ``text`` is a label or a method's name in ``root``, a results folder, ``FOLDER:LABEL``, or a run's folder.
     Raises :class:`UserError` where there are none.
     """
-    folder, _, label = text.rpartition(":")
     path = Path(text)
     if (path / "manifest.json").is_file():
         return [run for run in [read_run(path)] if suite in (None, run.manifest["suite"])] or _nothing(text, suite)
-    if path.is_dir() and (path / "runs").is_dir():
-        runs, label = Store(path).scan(suite), ""
-    elif folder and Path(folder).is_dir():
-        runs = Store(folder).scan(suite)
-    elif path.is_dir():
+    folder, label = _place(text, root)
+    if folder == path and not (path / "runs").is_dir():
         raise UserError(
             f"{text} is no results folder.",
             "Expected a folder with 'runs' or 'manifest.json' in it, or a method's label.",
         )
-    else:
-        runs, label = Store(root).scan(suite), text
+    runs = Store(folder).scan(suite)
     if not runs:
-        return _nothing(text if not label or folder else str(root), suite)
+        return _nothing(str(root) if label == text else text, suite)
     named = [run for run in runs if not label or label in (run.manifest["label"], run.manifest["method"]["name"])]
     exact = [run for run in named if run.manifest["label"] == label]
     if not named:
         raise UnknownName("method with results", label, {run.manifest["label"] for run in runs}, "Or name a folder.")
     return _newest(exact or named)
+
+
+def _place(text: str, root: Path) -> tuple[Path, str]:
+    """Return the results folder that a word means, and the label in it, "" for all."""
+    folder, _, label = text.rpartition(":")
+    if Path(text).is_dir():
+        return Path(text), ""
+    return (Path(folder), label) if folder and Path(folder).is_dir() else (root, text)
+
+
+def unread(words: Sequence[str], root: Path, suite: str | None = None) -> list[str]:
+    """Return a sentence for each run that :func:`find_side` leaves out, as its manifest is damaged."""
+    folders = dict.fromkeys(_place(text, root)[0] for text in words)
+    return [said for folder in folders for said in Store(folder).damaged(suite)]
 
 
 def _nothing(place: str, suite: str | None) -> list[RunResult]:
@@ -82,7 +87,8 @@ def match(a: Sequence[RunResult], b: Sequence[RunResult]) -> list[Match]:
 
     Raises :class:`UserError` where nothing does, or where the two were made with other protocols, data or weights.
     """
-    one_each = all(len({run.manifest["label"] for run in side}) == 1 for side in (a, b))
+    names = [sorted({str(run.manifest["label"]) for run in side}) for side in (a, b)]
+    one_each = all(len(found) == 1 for found in names)
     sides = [_grouped(side, one_each) for side in (a, b)]
     keys = list(dict.fromkeys([*sides[0], *sides[1]]))
     if not set(sides[0]) & set(sides[1]):
@@ -92,7 +98,10 @@ def match(a: Sequence[RunResult], b: Sequence[RunResult]) -> list[Match]:
             f"A has {listed[0]}; B has {listed[1]} (suite / model / label).",
             "Compare two labels of one suite, or two results folders of one suite.",
         )
-    found = [Match(key[0], key[1], sides[0].get(key, {}), sides[1].get(key, {})) for key in keys]
+    found = [
+        Match(*key[:2], (key[2] or names[0][0], key[2] or names[1][0]), *(side.get(key, {}) for side in sides))
+        for key in keys
+    ]
     for one in found:
         refuse_differing(one)
     return found
@@ -105,6 +114,19 @@ def _grouped(runs: Sequence[RunResult], one_each: bool) -> dict[tuple[str, str, 
         key = (manifest["suite"], manifest["model"]["name"], "" if one_each else manifest["label"])
         found.setdefault(key, {})[int(manifest["seed"])] = run
     return found
+
+
+def without_a_side(matches: Sequence[Match]) -> list[str]:
+    """Say which suites, models and methods only one side has runs of: a line for each suite, model and side."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in matches:
+        for name, label, runs in zip("AB", one.labels, (one.a, one.b), strict=True):
+            if not runs:
+                found.setdefault((one.suite, one.model, name), []).append(label)
+    return [
+        f"{suite} on {model} is left out, {name} has no run there: {', '.join(labels)}"
+        for (suite, model, name), labels in found.items()
+    ]
 
 
 def refuse_differing(one: Match) -> None:

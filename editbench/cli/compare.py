@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,14 @@ def command(a: str, b: str, results: Path, as_json: bool, markdown: bool, **give
     number of cells, and why.
     """
     from editbench.analysis.compare import compare
-    from editbench.analysis.sides import find_side, match
+    from editbench.analysis.sides import find_side, match, unread
     from editbench.report.comparisons import compared_as_markdown, compared_as_rich
     from editbench.results import suite_name
 
     suite = suite_name(given["suite"]) if given["suite"] else None
     matches = match(find_side(a, results, suite), find_side(b, results, suite))
     found = compare(matches, _metrics(given["metrics"], matches, given["suite"]), given["scales"])
+    found = replace(found, notes=(*found.notes, *unread((a, b), results, suite)))
     _refuse_nothing(found, given["scales"])
     if as_json:
         echo_json(found.as_dict())

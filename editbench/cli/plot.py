@@ -82,7 +82,7 @@ def _check(order: Any, metrics: Sequence[str]) -> None:
 
 def _evidence(suites: Sequence[str], roots: Sequence[Path], order: Any, given: dict[str, Any]) -> Evidence:
     from editbench.report.figures.evidence import Evidence, age_metric, needed_metrics
-    from editbench.results import metrics_of, stored_ages, stored_leaderboard, stored_suites
+    from editbench.results import left_out, metrics_of, stored_ages, stored_leaderboard, stored_suites
 
     asked, dtype = tuple(given["metrics"] or ()), given["dtype"]
     boards, ages = [], {}
@@ -90,6 +90,8 @@ def _evidence(suites: Sequence[str], roots: Sequence[Path], order: Any, given: d
         own = metrics_of(suite)
         board = stored_leaderboard(suite, roots, needed_metrics(own, asked), dtype)
         boards.append(board)
+        for note in left_out(roots, board.about.suite):
+            click.echo(note, err=True)
         if not order.kinds or "retention" in order.kinds:
             ages[board.about.suite] = stored_ages(suite, roots, age_metric(own, asked), dtype)
     return Evidence(tuple(boards), asked, tuple(given["scales"] or ()), ages).checked()

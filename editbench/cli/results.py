@@ -31,8 +31,10 @@ def list_runs(suite: str | None, results: Path, as_json: bool) -> None:
     from editbench.results import suite_name
     from editbench.store import Store
 
-    found = []
-    for run in Store(results).scan(suite_name(suite) if suite else None):
+    found, wanted = [], suite_name(suite) if suite else None
+    for line in Store(results).damaged(wanted):
+        click.echo(line, err=True)
+    for run in Store(results).scan(wanted):
         name = run.manifest["suite"]
         wrong = [problem.what for problem in problems(run, name, results)]
         scales = [cell.scale for cell in run.cells]

@@ -86,7 +86,7 @@ def headers(board: Leaderboard) -> list[str]:
 
 def scale_text(board: Leaderboard, row: Row) -> str:
     """Return a row's scale, or the scales that it is over."""
-    return f"{board.over[0]:,}–{board.over[-1]:,}" if board.over else f"{row.scale:,}"
+    return board.span if board.over else f"{row.scale:,}"
 
 
 def cells(board: Leaderboard, row: Row) -> list[str]:

@@ -43,7 +43,7 @@ def content(stored: Stored) -> Content:
     about = stored.about
     if any(entry for run in runs for cell in run.cells for entry in (cell.data.get("capability") or {}).values()):
         about = replace(about, metrics=tuple(dict.fromkeys([*about.metrics, *_CAPABILITY])))
-    board = build(stored.runs, about, stored.plan)
+    board = build(stored.runs, about, stored.plan, unread=stored.notes)
     cells = see_all(runs, UNFINISHED)
     values = {
         "suite": about.suite,
