@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +20,6 @@ from editbench.capability.tasks import Asked
 from editbench.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Keys of a task's configuration that decide outcomes beside the prompts.
-_SCORING = ("output_type", "metric_list", "filter_list", "repeats", "process_results", "generation_kwargs")
 
 
 @dataclass
@@ -220,14 +216,3 @@ def _hub_data(task: Any) -> dict[str, Any]:
     commits = sorted({commit for trace in traces for commit in _COMMIT.findall(trace)})
     path, name = getattr(task, "DATASET_PATH", None), getattr(task, "DATASET_NAME", None)
     return {"from": "hub", "dataset": [path, name], "revision": commits[0] if len(commits) == 1 else commits or None}
-
-
-def scoring(task: Any) -> str:
-    """Return 16 hex digits of how a task's answers are scored."""
-    found = {key: task.get_config(key) for key in _SCORING}
-    text = json.dumps(found, sort_keys=True, default=_name_of)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _name_of(value: Any) -> str:
-    return str(getattr(value, "__qualname__", None) or type(value).__name__)
