@@ -338,7 +338,7 @@ class Runner:
                 failures=stream.failures,
                 pulse=job.pulse(stream),
                 drift=drifted,
-                capability=entries,
+                capability={**before.get("capability", {}), **entries},  # what is not asked for now stays
             )
         except StoreError:
             raise

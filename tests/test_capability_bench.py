@@ -331,9 +331,9 @@ def test_a_task_without_documents_fails_with_its_reason_and_the_others_go_on(lm:
     assert found["toy"]["status"] == "failed" and found["toy"]["at"] == "loading"
     assert "1 of its 2 tasks failed; toy_two: FileNotFoundError" in found["toy"]["reason"]
     assert found["toy_write"]["status"] == "done"
-    assert not bench.found_since(found)
+    assert not bench.changed(found)
     write_tasks(folder)
-    assert made(folder, tmp_path / "cache").found_since(found)
+    assert made(folder, tmp_path / "cache").changed(found)
 
 
 def test_a_task_that_writes_beyond_the_models_context_is_a_recorded_failure(lm: Any, tmp_path: Path) -> None:

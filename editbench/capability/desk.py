@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editbench.capability.index import lm_eval_version
+from editbench.capability.local_data import LocalData
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import Wanted, lacking, resolve
 
@@ -31,6 +33,7 @@ class Desk:
         self.data, self.cache = data, cache
         self._wanted: tuple[CapabilitySpec, Wanted] | None = None
         self._bench: tuple[CapabilitySpec, Bench] | None = None
+        self._data_state: str | None = None
 
     def asks(self, run: RunSpec, scale: int) -> bool:
         """Return whether capability is measured in this cell."""
@@ -39,16 +42,30 @@ class Desk:
     def lacks(self, run: RunSpec, scale: int, cell: Mapping[str, Any]) -> bool:
         """Return whether a finished cell (``cell.json``) has not got what the suite asks for.
 
-        A task that could not be had is looked for again. Raises :class:`~editbench.errors.UserError` for a name that
-        is not there.
+        A task that could not be had is looked for again. Where lm-eval's version or the folder of local data is another
+        than then, tasks are loaded, and those with another version or other documents are lacking. Raises
+        :class:`~editbench.errors.UserError` for a name that is not there.
         """
         if run.capability is None or not self.asks(run, scale) or cell["status"] != "done":
             return False
         found = cell.get("capability") or {}
-        if lacking(self._wanted_by(run.capability), found):
+        wanted = self._wanted_by(run.capability)
+        if lacking(wanted, found):
             return True
-        missed = any(entry.get("at") == "loading" for entry in found.values())
-        return missed and self._bench_of(run.capability).found_since(found)
+        suspected = any(self._may_differ(found[one.name]) for one in wanted)
+        return suspected and self._bench_of(run.capability).changed(found)
+
+    def _may_differ(self, entry: Mapping[str, Any]) -> bool:
+        """Return whether a task may be another now, as far as can be told without loading it."""
+        if entry.get("at") == "loading" or entry.get("lm_eval", lm_eval_version()) != lm_eval_version():
+            return True
+        # without a folder the hub would be asked each time; what is there stays
+        return self.data is not None and entry.get("data") not in (None, self._state())
+
+    def _state(self) -> str:
+        if self._data_state is None and self.data is not None:
+            self._data_state = LocalData(Path(self.data)).state
+        return self._data_state or ""
 
     def baseline(self, run: RunSpec, scales: Sequence[int], lm: LM, report: Report) -> dict[str, Any] | None:
         """Measure the unedited model if one of these cells needs it; return what goes into the manifest."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from editbench.cache import content_key
 from editbench.capability.evaluate import Measured
 from editbench.capability.tasks import Asked
 from editbench.errors import UserError
@@ -45,10 +46,19 @@ def choose_metric(found: Measured, wanted: str) -> str:
     return next(iter(found.higher), keys[0])
 
 
-def entry_of(pair: Pair, asked: Asked, version: str) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was asked: a task's version, and the hash of its documents ("" where they are not known)."""
+
+    version: str = "N/A"
+    documents: str = ""
+
+
+def entry_of(pair: Pair, asked: Asked, content: Content) -> Entry:
     """Return a task's entry.
 
-    Keys: ``status``, ``reason``, ``settings`` (the key of what was asked), ``version``, ``n`` documents, ``metric``;
+    Keys: ``status``, ``reason``, ``settings`` (the key of what was asked), ``version``, ``documents`` (their hash; of a
+    group, that of its tasks' names, versions and documents), ``n`` documents, ``metric``;
     ``value`` and ``unedited`` with their standard errors ``stderr`` and ``unedited_stderr``, ``difference_stderr`` of
     their paired difference (None where the metric is no mean over documents); ``scale``, the metric's highest value
     (None where it has none, or where less is better); ``truncated`` prompts. Raises :class:`UserError` for a metric
@@ -63,7 +73,8 @@ def entry_of(pair: Pair, asked: Asked, version: str) -> Entry:
         "status": "done",
         "reason": "",
         "settings": asked.key,
-        "version": version,
+        "version": content.version,
+        "documents": content.documents,
         "n": len(pair.edited.samples),
         "metric": metric,
         "value": pair.edited.metrics[metric],
@@ -76,11 +87,13 @@ def entry_of(pair: Pair, asked: Asked, version: str) -> Entry:
     }
 
 
-def failed_entry(asked: Asked, reason: str, at: str, version: str = "N/A") -> Entry:
+def failed_entry(asked: Asked, reason: str, at: str, content: Content | None = None) -> Entry:
     """Return the entry of a task that failed ``at`` loading it, on the unedited model or on the edited one."""
     values = ("metric", "value", "stderr", "unedited", "unedited_stderr", "difference_stderr", "scale")
-    head = {"status": "failed", "reason": reason, "at": at, "settings": asked.key, "version": version, "n": 0}
-    return {**head, **dict.fromkeys(values), "truncated": 0}
+    known = content or Content()
+    head = {"status": "failed", "reason": reason, "at": at, "settings": asked.key}
+    about = {"version": known.version, "documents": known.documents, "n": 0}
+    return {**head, **about, **dict.fromkeys(values), "truncated": 0}
 
 
 def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entry]) -> Entry:
@@ -89,12 +102,13 @@ def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entr
     A group puts its tasks together as its YAML says (by size, or each alike); one that does not say, and a tag, are the
     plain mean. It fails if one of its tasks did, for what is left is another test.
     """
+    content = Content(version, together(parts))
     bad = {name: part for name, part in parts.items() if part["status"] != "done"}
     if bad:
         name, first = next(iter(bad.items()))
         at = next(stage for stage in STAGES if any(part["at"] == stage for part in bad.values()))
         reason = f"{len(bad)} of its {len(parts)} tasks failed; {name}: {first['reason']}"
-        return failed_entry(asked, reason, at, version)
+        return failed_entry(asked, reason, at, content)
     metric, value, stderr = _together(group, asked, parts, "value", "stderr")
     _, unedited_value, unedited_stderr = _together(group, asked, parts, "unedited", "unedited_stderr")
     _, _, difference_stderr = _together(group, asked, parts, "value", "difference_stderr")
@@ -103,7 +117,8 @@ def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entr
         "status": "done",
         "reason": "",
         "settings": asked.key,
-        "version": version,
+        "version": content.version,
+        "documents": content.documents,
         "n": sum(part["n"] for part in parts.values()),
         "metric": metric,
         "value": value,
@@ -115,6 +130,12 @@ def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entr
         "truncated": sum(part["truncated"] for part in parts.values()),
         "tasks": len(parts),
     }
+
+
+def together(parts: Mapping[str, Entry]) -> str:
+    """Return the hash of a group's tasks, their versions and documents; "" where those of one are not known."""
+    found = [[name, part["version"], part.get("documents", "")] for name, part in sorted(parts.items())]
+    return content_key({"tasks": found})[:16] if all(documents for *_, documents in found) else ""
 
 
 def _together(
