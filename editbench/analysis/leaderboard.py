@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from editbench.analysis.aggregate import Value, estimate, evaluate
+from editbench.analysis.capability import failures, with_one_test
 from editbench.analysis.contest import FEWEST, Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
 from editbench.analysis.multiple import Standing
 from editbench.analysis.pareto import front
@@ -154,6 +155,8 @@ def build(
     if not chosen:
         raise UserError(f"There are no results of {about.suite} here.", hint=f"editbench run --suite {about.suite}")
     refuse_mixing(chosen)
+    failed = failures(chosen)
+    chosen, other_tests = with_one_test(chosen)
     parts = [
         _of_model([run for run in chosen if run.manifest["model"]["name"] == model], about.metrics, over)
         for model in dict.fromkeys(run.manifest["model"]["name"] for run in chosen)
@@ -173,6 +176,8 @@ def build(
             *_about_ranks(rows, about, tests),
             *notes,
             *left_out,
+            *other_tests,
+            *failed,
             *machines,
             *_about_caps(plan, {row.method for row in rows}),
         ),

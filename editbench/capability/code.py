@@ -32,7 +32,7 @@ def _code(value: Any) -> list[str]:
 
 
 def _source_hash(named: Any) -> str:
-    """Return the hash of all Python files beside the one it is written in, for it may call what is there; "" if none."""
+    """Return the hash of the Python files of the folder it is written in, for it may call what is there; "" if none."""
     try:
         file = Path(inspect.getsourcefile(named) or "")
     except TypeError:  # built in
