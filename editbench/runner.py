@@ -286,8 +286,11 @@ class Runner:
         for scale in scales:
             job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
         facts = self.capability.baseline(job.run, scales, job.lm, lambda _, note: self.progress.update(0.0, note))
+        self._note_capability(job.run, facts)
+
+    def _note_capability(self, run: RunSpec, facts: dict[str, Any] | None) -> None:
         if facts is not None:
-            self.store.write_manifest(job.run, {**(self.store.manifest(job.run) or {}), "capability": facts})
+            self.store.write_manifest(run, {**(self.store.manifest(run) or {}), "capability": facts})
 
     def _report_unedited(self, share: float) -> None:
         self.progress.update(0.0, f"asking the unedited model: {share:.0%}")

@@ -91,7 +91,7 @@ def test_documents_of_older_results_are_told_apart_by_their_files(tmp_path: Path
 
 
 def test_a_run_shows_the_tasks_that_it_was_asked_for_and_says_what_else_there_is(tmp_path: Path) -> None:
-    plan, store = write_all(tmp_path, with_entries(dict.fromkeys(("none", "local"), {})))
+    plan, store = write_all(tmp_path, with_entries({"none": {}, "local": {}}))
     asked = plan.suite.with_capability(["core_grammar"])
     assert asked.capability is not None
     key = resolve(asked.capability, Cache(tmp_path / "cache")).asked[0].key
@@ -103,7 +103,7 @@ def test_a_run_shows_the_tasks_that_it_was_asked_for_and_says_what_else_there_is
 
 
 def test_capability_is_shown_where_it_was_measured_and_no_metric_of_the_suite_shows_it(tmp_path: Path) -> None:
-    plan, store = write_all(tmp_path, with_entries(dict.fromkeys(("none", "local"), {"a": entry(0.5)})))
+    plan, store = write_all(tmp_path, with_entries({name: {"a": entry(0.5)} for name in ("none", "local")}))
     (tmp_path / "small.yaml").write_text(SUITE.format(data=tmp_path / "things.jsonl"))
     stored = stored_leaderboard(str(tmp_path / "small.yaml"), store.root)
     assert stored.about.metrics == (*plan.suite.metrics, "capability") and values(stored)["none"] == 0.5

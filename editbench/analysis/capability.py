@@ -127,7 +127,7 @@ def _items(runs: Sequence[RunResult]) -> dict[tuple[str, int], Item]:
         for name, entry in _countable(cell).items():
             key = name, str(entry.get("settings", "")), str(entry.get("version", ""))
             asked_alike.setdefault(key, []).append((cell, entry))
-    found = {}
+    found: dict[tuple[str, int], Item] = {}
     for key, same in asked_alike.items():
         documents = [str(entry.get("documents") or "") for _, entry in same]
         if len(same) > 1 and not all(documents):

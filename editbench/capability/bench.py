@@ -82,7 +82,7 @@ class Bench:
         self._data = None if data is None else LocalData(data)
         self._loaded: list[Loaded] | None = None
         self._model: EditedLM | None = None
-        self._unedited: dict[str, Measured | str] = {}
+        self._unedited: dict[str, Measured | str] | None = {}
         self._contents: dict[str, Content] = {}
 
     # -- before the edit
@@ -96,17 +96,21 @@ class Bench:
             return
         report(0.0, "loading the capability tasks")
         self._model = EditedLM(lm, self.spec.batch_size)
-        self._unedited = {}
+        unedited = self._unedited = {}
         parts = self._parts()
         for number, part in enumerate(parts):
             tell = _telling(report, number, len(parts), f"unedited model, {part.key}")
             try:
                 with own_random_state():  # even to ask lm-eval's tasks for their names draws from it
-                    self._unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
+                    unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
             except StoreError:
                 raise
             except Exception as error:
-                self._unedited[part.key] = explain(error)
+                unedited[part.key] = explain(error)
+
+    def without_baseline(self) -> None:
+        """Measure without an unedited model from here on: nothing is compared."""
+        self._model = self._unedited = None
 
     def loaded(self) -> list[Loaded]:
         """Return every task asked for, loaded now if it was not yet."""
@@ -161,7 +165,7 @@ class Bench:
         """Measure what is missing in a cell's folder on ``lm``; return an entry for each name asked for.
 
         ``changed`` is whether any edit has changed the model; if not, the unedited model's results are its own.
-        :meth:`baseline` must have been called. Raises :class:`StoreError`.
+        :meth:`baseline` or :meth:`without_baseline` must have been called. Raises :class:`StoreError`.
         """
         if self._model is None or self._model.edited is not lm:  # a model that was edited elsewhere
             self._model = EditedLM(lm, self.spec.batch_size)
@@ -180,19 +184,20 @@ class Bench:
 
     def _entry(self, part: Part, report: Callable[[float], None], changed: bool) -> tuple[Entry, list[str]]:
         content = self._content(part)
-        unedited = self._unedited[part.key]
+        unedited = None if self._unedited is None else self._unedited[part.key]
         if isinstance(unedited, str):
             return failed_entry(part.asked, unedited, UNEDITED, content), []
         assert self._model is not None
         try:
             with own_random_state():
-                edited = measure(self._model, part.task, part.asked, report) if changed else unedited
+                as_before = None if changed else unedited
+                edited = as_before or measure(self._model, part.task, part.asked, report)
             entry = entry_of(Pair(edited, unedited), part.asked, content)
         except StoreError:
             raise
         except Exception as error:
             return failed_entry(part.asked, explain(error), EDITED, content), []
-        shown = {**entry, "metrics": edited.metrics, "unedited_metrics": unedited.metrics}
+        shown = {**entry, "metrics": edited.metrics, "unedited_metrics": unedited.metrics if unedited else None}
         return shown, list(_lines(part, edited, unedited, entry["metric"]))
 
     def _together(self, one: Loaded, entries: dict[str, Entry]) -> Entry:
@@ -234,9 +239,10 @@ def _telling(report: Report, number: int, total: int, name: str) -> Callable[[fl
     return tell
 
 
-def _lines(part: Part, edited: Measured, unedited: Measured, metric: str) -> Iterator[str]:
+def _lines(part: Part, edited: Measured, unedited: Measured | None, metric: str) -> Iterator[str]:
     """Yield a line for each document: its outcome by the metric that counts, here and on the unedited model."""
-    before = {sample.doc_id: sample.outcomes.get(metric) for sample in unedited.samples}
+    samples = unedited.samples if unedited else ()
+    before = {sample.doc_id: sample.outcomes.get(metric) for sample in samples}
     for sample in edited.samples:
         row = {
             "task": part.key,

@@ -75,6 +75,14 @@ class Desk:
         bench.baseline(lm, report)
         return bench.manifest()
 
+    def without_baseline(self, run: RunSpec, scales: Sequence[int]) -> dict[str, Any] | None:
+        """Take note that the unedited model is not known, where a cell is measured; return what :meth:`baseline` does."""
+        if run.capability is None or not any(self.asks(run, scale) for scale in scales):
+            return None
+        bench = self._bench_of(run.capability)
+        bench.without_baseline()
+        return bench.manifest()
+
     def measure(
         self, run: RunSpec, scale: int, folder: Path, report: Report, lm: LM, *, changed: bool
     ) -> dict[str, dict[str, Any]]:

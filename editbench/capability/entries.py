@@ -25,10 +25,10 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One task's results on the edited and on the unedited model."""
+    """One task's results on the edited and on the unedited model, if that is known."""
 
     edited: Measured
-    unedited: Measured
+    unedited: Measured | None
 
 
 def choose_metric(found: Measured, wanted: str) -> str:
@@ -61,12 +61,13 @@ def entry_of(pair: Pair, asked: Asked, content: Content) -> Entry:
     group, that of its tasks' names, versions and documents), ``n`` documents, ``metric``;
     ``value`` and ``unedited`` with their standard errors ``stderr`` and ``unedited_stderr``, ``difference_stderr`` of
     their paired difference (None where the metric is no mean over documents); ``scale``, the metric's highest value
-    (None where it has none, or where less is better); ``truncated`` prompts. Raises :class:`UserError` for a metric
+    (None where it has none, or where less is better); ``truncated`` prompts. What is of an unedited model that is not
+    known is None. Raises :class:`UserError` for a metric
     that is not there.
     """
     metric = choose_metric(pair.edited, asked.metric)
-    columns = [_column(measured, metric) for measured in (pair.edited, pair.unedited)]
-    edited, unedited = columns
+    edited = _column(pair.edited, metric)
+    unedited = None if pair.unedited is None else _column(pair.unedited, metric)
     paired = edited is not None and unedited is not None and len(edited) == len(unedited)
     difference = [a - b for a, b in zip(edited or [], unedited or [], strict=True)] if paired else None
     return {
@@ -79,7 +80,7 @@ def entry_of(pair: Pair, asked: Asked, content: Content) -> Entry:
         "metric": metric,
         "value": pair.edited.metrics[metric],
         "stderr": _stderr(edited),
-        "unedited": pair.unedited.metrics.get(metric),
+        "unedited": None if pair.unedited is None else pair.unedited.metrics.get(metric),
         "unedited_stderr": _stderr(unedited),
         "difference_stderr": _stderr(difference),
         "scale": _scale(pair.edited, metric, edited),
