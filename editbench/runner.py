@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editbench.cache import Cache
-from editbench.capability.desk import Desk
+from editbench.capability.desk import Desk, failed_tasks
 from editbench.datasets import ordered
 from editbench.delta import DELTA, described, write_delta
 from editbench.drift import drift
@@ -392,5 +392,7 @@ class Runner:
         self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
         seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)
         spent = f"edit {clock(seconds[0])}, probes {clock(seconds[1])}"
-        spent += f", capability {clock(outcome.timings['capability_s'])}" if outcome.capability else ""
+        if "capability_s" in outcome.timings:
+            failed = failed_tasks(outcome.capability)
+            spent += f", capability {clock(outcome.timings['capability_s'])}" + (f" ({failed})" if failed else "")
         self.progress.cell_done(scale, outcome.status.value, outcome.reason or spent)

@@ -52,6 +52,7 @@ def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         regime: str = "batch",
         data: Path | None = None,
         max_scale: int | None = None,
+        progress: Progress | None = None,
     ) -> Results:
         text = SUITE.format(model=model, methods=methods, regime=regime)
         asked = f"capability: {capability}\n".replace("MINE", str(tmp_path / "mine")) if capability else ""
@@ -60,7 +61,7 @@ def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             prepare(parse_suite(text + asked, "s.yaml").with_options(max_scale=max_scale), options),
             tmp_path / "results",
             options,
-            Progress(),
+            progress or Progress(),
         )
 
     return run_it
@@ -169,6 +170,19 @@ def test_a_task_that_cannot_be_had_is_failed_and_found_once_its_data_is_there(
     write_lines(tmp_path / "data" / "toy_data_test.jsonl", lines)
     last = cells(run(f"[{yaml}, {tmp_path}/mine/toy_two.yaml]", data=tmp_path / "data"))
     assert last["ft-breadth-first", 3]["capability"]["toy_one"]["status"] == "done" and len(edits) > made
+
+
+def test_the_line_of_a_finished_cell_says_which_tasks_failed(run: Any, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Heard(Progress):
+        def cell_done(self, scale: int, status: str, summary: str = "") -> None:
+            said.append(summary)
+
+    (tmp_path / "mine" / "toy_two.jsonl").unlink()
+    board = run("MINE", progress=Heard()).leaderboard()
+    assert len(said) == 2 and all("(1 of 2 tasks failed: toy)" in line for line in said)
+    assert any("1 of 2 tasks failed: toy: 1 of its 2 tasks failed; toy_two: File" in note for note in board.notes)
 
 
 def write_data(tmp_path: Path, first: int) -> Path:

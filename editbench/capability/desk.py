@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 Report = Callable[[float, str], None]
 
+_MOST_NAMED = 3
+
+
+def failed_tasks(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how many of a cell's tasks failed, and which: ``2 of 22 tasks failed: copa, piqa``; "" if none did."""
+    failed = [name for name, entry in entries.items() if entry["status"] == "failed"]
+    if not failed:
+        return ""
+    more = f" and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else ""
+    return f"{len(failed)} of {len(entries)} tasks failed: {', '.join(failed[:_MOST_NAMED])}{more}"
+
 
 class Desk:
     """Answers for one process what capability its runs still need, and measures it.
@@ -76,7 +87,7 @@ class Desk:
         return bench.manifest()
 
     def without_baseline(self, run: RunSpec, scales: Sequence[int]) -> dict[str, Any] | None:
-        """Take note that the unedited model is not known, where a cell is measured; return what :meth:`baseline` does."""
+        """Do without the unedited model, which is not known; return what :meth:`baseline` does."""
         if run.capability is None or not any(self.asks(run, scale) for scale in scales):
             return None
         bench = self._bench_of(run.capability)
