@@ -20,6 +20,7 @@ from editbench.capability.loading import load_tasks
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import Asked
 from editbench.method import ContextEdit, ModuleEdit, WeightEdit
+from editbench.metrics.capability import capability
 from editbench.models.load import weights_hash
 from editbench.testing.tiny import tiny_lm
 
@@ -375,6 +376,7 @@ def test_a_metric_that_is_not_there_is_a_reason_that_names_those_that_are(lm: An
     found = bench.measure(tmp_path / "cell", silent, lm, changed=False)
     assert found["toy_one"]["metric"] == "acc_norm,none"
     assert "no metric 'bleu'; it has acc,none, acc_norm,none" in found["toy_two"]["reason"]
+    assert found["toy_two"]["at"] == "asked" and capability({"capability": found}) == found["toy_one"]["value"]
 
 
 def test_an_edit_that_adds_a_module_is_measured_with_the_module(lm: Any, tmp_path: Path) -> None:

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 from editbench.cache import Cache
 from editbench.capability.baseline import baseline
 from editbench.capability.entries import (
+    ASKED,
     EDITED,
     LOADING,
     UNEDITED,
     Content,
     Entry,
+    NoSuchMetric,
     Pair,
+    choose_metric,
     entry_of,
     failed_entry,
     group_entry,
@@ -189,6 +192,8 @@ class Bench:
             return failed_entry(part.asked, unedited, UNEDITED, content), []
         assert self._model is not None
         try:
+            if unedited is not None:
+                choose_metric(unedited, part.asked.metric)  # before the time is spent
             with own_random_state():
                 as_before = None if changed else unedited
                 edited = as_before or measure(self._model, part.task, part.asked, report)
@@ -196,7 +201,8 @@ class Bench:
         except StoreError:
             raise
         except Exception as error:
-            return failed_entry(part.asked, explain(error), EDITED, content), []
+            at = ASKED if isinstance(error, NoSuchMetric) else EDITED
+            return failed_entry(part.asked, explain(error), at, content), []
         shown = {**entry, "metrics": edited.metrics, "unedited_metrics": unedited.metrics if unedited else None}
         return shown, list(_lines(part, edited, unedited, entry["metric"]))
 

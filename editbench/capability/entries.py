@@ -17,10 +17,15 @@ PREFERRED = ("acc", "exact_match")
 # Metrics of a whole corpus between 0 and 100.
 _PERCENT = ("bleu", "chrf")
 
-# Where a task failed: nothing can be measured; not even the unedited model; this edited model alone.
-STAGES = LOADING, UNEDITED, EDITED = "loading", "unedited", "edited"
+# Where a task failed: it cannot be had; what is asked of it is not there; not even the unedited model can be measured;
+# this edited model alone cannot.
+STAGES = LOADING, ASKED, UNEDITED, EDITED = "loading", "asked", "unedited", "edited"
 
 Entry = dict[str, Any]
+
+
+class NoSuchMetric(UserError):
+    """A task has not got the metric that is to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Pair:
 def choose_metric(found: Measured, wanted: str) -> str:
     """Return which ``metric,filter`` counts: the wanted one, else acc, exact_match, the first of which more is better.
 
-    Raises :class:`UserError` if the wanted one is not there.
+    Raises :class:`NoSuchMetric` if the wanted one is not there.
     """
     keys = list(found.metrics)
     for name in (wanted,) if wanted else PREFERRED:
@@ -42,7 +47,7 @@ def choose_metric(found: Measured, wanted: str) -> str:
         if fits is not None:
             return fits
     if wanted:
-        raise UserError(f"it has no metric {wanted!r}; it has {', '.join(keys)}")
+        raise NoSuchMetric(f"it has no metric {wanted!r}; it has {', '.join(keys)}")
     return next(iter(found.higher), keys[0])
 
 
@@ -62,7 +67,7 @@ def entry_of(pair: Pair, asked: Asked, content: Content) -> Entry:
     ``value`` and ``unedited`` with their standard errors ``stderr`` and ``unedited_stderr``, ``difference_stderr`` of
     their paired difference (None where the metric is no mean over documents); ``scale``, the metric's highest value
     (None where it has none, or where less is better); ``truncated`` prompts. What is of an unedited model that is not
-    known is None. Raises :class:`UserError` for a metric
+    known is None. Raises :class:`NoSuchMetric` for a metric
     that is not there.
     """
     metric = choose_metric(pair.edited, asked.metric)
@@ -89,7 +94,7 @@ def entry_of(pair: Pair, asked: Asked, content: Content) -> Entry:
 
 
 def failed_entry(asked: Asked, reason: str, at: str, content: Content | None = None) -> Entry:
-    """Return the entry of a task that failed ``at`` loading it, on the unedited model or on the edited one."""
+    """Return the entry of a task that failed ``at`` one of :data:`STAGES`."""
     values = ("metric", "value", "stderr", "unedited", "unedited_stderr", "difference_stderr", "scale")
     known = content or Content()
     head = {"status": "failed", "reason": reason, "at": at, "settings": asked.key}
