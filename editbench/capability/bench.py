@@ -31,6 +31,7 @@ from editbench.capability.entries import (
     together,
 )
 from editbench.capability.evaluate import EditedLM, Measured, documents_hash, measure
+from editbench.capability.hub import Hub
 from editbench.capability.index import lm_eval_version
 from editbench.capability.loading import Loaded, explain, load_tasks
 from editbench.capability.local_data import LocalData
@@ -119,7 +120,8 @@ class Bench:
         """Return every task asked for, loaded now if it was not yet."""
         if self._loaded is None:
             with own_random_state():
-                self._loaded = [load_tasks(asked, self.wanted.index, self._data) for asked in self.wanted.asked]
+                given = self.wanted.index, self._data, Hub()
+                self._loaded = [load_tasks(asked, *given) for asked in self.wanted.asked]
         return self._loaded
 
     def changed(self, entries: dict[str, Entry]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import Entry, Kind
 
+from editbench.capability.hub import Hub
 from editbench.capability.index import Index
 from editbench.capability.local_data import LocalData, LocalDataset, described, load
 from editbench.capability.quiet import own_random_state, quiet
@@ -54,10 +56,13 @@ class Loaded:
         return self.group is not None or list(self.tasks) != [self.asked.name]
 
 
-def load_tasks(asked: Asked, index: Index, data: LocalData | None) -> Loaded:
-    """Load a task, group or tag. What cannot be had is in ``failed``; nothing is raised for it."""
+def load_tasks(asked: Asked, index: Index, data: LocalData | None, hub: Hub | None = None) -> Loaded:
+    """Load a task, group or tag. What cannot be had is in ``failed``; nothing is raised for it.
+
+    ``hub`` is what is known of the hub already.
+    """
     found = Loaded(asked)
-    manager = _Manager(index, asked, data, found)
+    manager = _Manager(index, _Factory(asked, data, hub or Hub(), found))
     try:
         with quiet(), own_random_state():
             built = manager.load([asked.name])
@@ -101,28 +106,35 @@ class _Missing(Task):  # type: ignore[misc]
 class _Manager(TaskManager):  # type: ignore[misc]
     """lm-eval's own, with names from a remembered index and a factory that knows of local data."""
 
-    def __init__(self, index: Index, asked: Asked, data: LocalData | None, found: Loaded) -> None:
+    def __init__(self, index: Index, factory: _Factory) -> None:
         super().__init__(include_defaults=False)
-        self._factory = _Factory(asked, data, found)
+        self._factory = factory
         for name, known in index.items():
             members = set(known.members) if known.kind == Kind.TAG.name else set()
             self.task_index[name] = Entry(name, Kind[known.kind], known.path, None, members)
 
 
 class _Factory(TaskFactory):  # type: ignore[misc]
-    def __init__(self, asked: Asked, data: LocalData | None, found: Loaded) -> None:
+    def __init__(self, asked: Asked, data: LocalData | None, hub: Hub, found: Loaded) -> None:
         super().__init__()
-        self.asked, self.data, self.found = asked, data, found
+        self.asked, self.data, self.hub, self.found = asked, data, hub, found
 
     def _build_task(self, entry: Entry, overrides: dict[str, Any] | None) -> Any:
+        config: dict[str, Any] = {}
         try:
             config = self._load_full_config(entry, overrides)
             changes = self._beside(entry, config) or self._local(config)
-            return super()._build_task(entry, {**(overrides or {}), **changes})
+            with nullcontext() if changes else self.hub.at_hand():
+                return super()._build_task(entry, {**(overrides or {}), **changes})
         except Exception as error:
-            where = f", nor is it in {self.data.folder}" if self.data and not isinstance(error, UserError) else ""
-            self.found.failed[entry.name] = explain(error) + where
+            self.found.failed[entry.name] = self._why(error, config)
             return _Missing(entry.name)
+
+    def _why(self, error: Exception, config: Mapping[str, Any]) -> str:
+        said = explain(error)
+        if isinstance(error, ConnectionError) and self.hub.why_not:
+            said = self.hub.explain(str(config.get("dataset_path") or "its documents"))
+        return said + (f", nor is it in {self.data.folder}" if self.data and not isinstance(error, UserError) else "")
 
     def _beside(self, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
         """Resolve data files that lie beside the task's YAML."""
