@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 import pytest
-from capability_folder import write_tasks
+from capability_folder import write_lines, write_tasks
 
 from editbench.cache import Cache
 from editbench.capability import hub as hub_module
@@ -80,3 +80,25 @@ def test_the_hubs_own_warnings_do_not_reach_the_screen(capfd: pytest.CaptureFixt
     with quiet():
         logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 5/5].")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("yaml", "file", "reads"),
+    [
+        ("super_glue/copa/default.yaml", "copa_validation.jsonl", "choice1, choice2, label, premise, question"),
+        ("openbookqa/openbookqa.yaml", "openbookqa_test.jsonl", "answerKey, choices, question_stem"),
+        ("commonsense_qa/default.yaml", "commonsense_qa_validation.jsonl", "answerKey, choices, question"),
+        ("siqa/siqa.yaml", "siqa_validation.jsonl", "answerA, answerB, answerC, context, label, question"),
+    ],
+)
+def test_a_file_of_another_form_is_named_with_its_columns_and_those_the_task_reads(
+    tmp_path: Path, yaml: str, file: str, reads: str
+) -> None:
+    import lm_eval
+
+    path = Path(str(lm_eval.__file__)).parent / "tasks" / yaml
+    write_lines(tmp_path / "data" / file, [{"query": "why?", "options": ["a", "b"], "gold": 0}])
+    wanted = resolve(CapabilitySpec(tasks=[str(path)]), Cache(tmp_path / "cache"))
+    [reason] = load_tasks(wanted.asked[0], wanted.index, LocalData(tmp_path / "data")).failed.values()
+    said = f"{tmp_path}/data/{file} was found, but its columns do not fit: it has query, options, gold; "
+    assert reason.startswith(f"{said}the task reads {reads} (") and "nor is it in" not in reason

@@ -14,6 +14,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import Entry, Kind
 
+from editbench.capability.columns import misfit
 from editbench.capability.hub import Hub
 from editbench.capability.index import Index
 from editbench.capability.local_data import LocalData, LocalDataset, described, load
@@ -118,6 +119,7 @@ class _Factory(TaskFactory):  # type: ignore[misc]
     def __init__(self, asked: Asked, data: LocalData | None, hub: Hub, found: Loaded) -> None:
         super().__init__()
         self.asked, self.data, self.hub, self.found = asked, data, hub, found
+        self.local: dict[str, LocalDataset] = {}  # task -> the files taken from the folder of local data
 
     def _build_task(self, entry: Entry, overrides: dict[str, Any] | None) -> Any:
         config: dict[str, Any] = {}
@@ -134,6 +136,9 @@ class _Factory(TaskFactory):  # type: ignore[misc]
         said = explain(error)
         if isinstance(error, ConnectionError) and self.hub.why_not:
             said = self.hub.explain(str(config.get("dataset_path") or "its documents"))
+        files = self.local.get(str(config.get("task")))
+        if files is not None and not isinstance(error, UserError):
+            return misfit(files, config, said)
         return said + (f", nor is it in {self.data.folder}" if self.data and not isinstance(error, UserError) else "")
 
     def _beside(self, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +176,7 @@ class _Factory(TaskFactory):  # type: ignore[misc]
         if evaluated not in files.splits:
             raise UserError(f"{self.data.folder} holds no {evaluated} split of {dataset} {name or ''}".rstrip())
         changes = self._without_missing(config, splits, files)
+        self.local[str(config["task"])] = files
         self.found.data[str(config["task"])] = {
             "from": "--capability-data",
             "dataset": [dataset, name],
