@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from editbench.datasets import DatasetSpec
 from editbench.errors import UserError
-from editbench.plan import Plan, RunOptions, RunSpec, Scored, bind, reads_talk
+from editbench.plan import Plan, RunOptions, RunSpec, Scored, bind, check_capability, reads_talk
 from editbench.progress import run_label
 from editbench.results import Prepared, Results
 from editbench.store import Store, check_writable, slug
@@ -24,7 +24,7 @@ METHOD = "scored"
 # Metrics that have no value without the unedited model.
 COMPARING = (
     *("locality", "neighbour-locality", "kl", "own-perplexity", "perplexity-ratio", "drift", "collapse-point"),
-    *("capability", "capability-ratio"),
+    "capability-ratio",
 )
 
 
@@ -73,6 +73,7 @@ def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
         dataset = load_dataset(suite.dataset)
+    check_capability(suite)
     scale = _scale(entry, dataset)
     run = _run(suite, entry, scale, options)
     shown = {"scales": [scale], "max_scale": None, "seeds": [entry.seed], "models": [ModelSpec(name=run.model)]}
@@ -121,7 +122,7 @@ def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec
         probes=suite.probes,
         dtype=options.dtype,
         talks=reads_talk(suite.metrics),
-        capability=suite.capability if compared else None,
+        capability=suite.capability,
         scored=Scored(entry.model, entry.revision, compared),
     )
 

@@ -271,6 +271,11 @@ def check_names(plan: Plan) -> None:
             check_metric_name(metric)
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
+    check_capability(suite)
+
+
+def check_capability(suite: Suite) -> None:
+    """Raise :class:`UserError` for a capability task that is not there."""
     if suite.capability is not None:
         from editbench.capability.tasks import resolve
 

@@ -86,12 +86,25 @@ class Results:
         return sum(found.get((run.run_id, scale), Status.FAILED).bad for run, scale in self.plan.cells())
 
     def leaderboard(self, metrics: Sequence[str] | None = None) -> Leaderboard:
-        """Return one row per model, method and scale."""
+        """Return one row per model, method and scale; capability is over the tasks that the plan asks for."""
         from editbench.analysis.leaderboard import About, build
 
         suite = self.plan.suite
-        about = About(suite.name, suite.title, tuple(metrics or suite.metrics))
-        return build(self.runs(), about, self.plan, unread=self.store.damaged(suite.name))
+        runs, said = self._as_asked()
+        shown = metrics or with_capability_shown(suite.metrics, suite.capability is not None)
+        about = About(suite.name, suite.title, tuple(shown))
+        board = build(runs, about, self.plan, unread=self.store.damaged(suite.name))
+        return replace(board, notes=(*board.notes, *said))
+
+    def _as_asked(self) -> tuple[list[RunResult], list[str]]:
+        from editbench.analysis.capability import only_asked
+        from editbench.cache import Cache
+        from editbench.capability.tasks import resolve
+
+        if self.plan.suite.capability is None:
+            return self.runs(), []
+        wanted = resolve(self.plan.suite.capability, Cache()).asked
+        return only_asked(self.runs(), {one.name: one.key for one in wanted})
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one row per model, method, seed, scale and metric (default: the suite's metrics).
@@ -104,7 +117,9 @@ class Results:
 
         for name in metrics or ():
             check_metric_name(name)
-        return cell_rows(self.runs(), tuple(metrics or self.plan.suite.metrics))
+        suite = self.plan.suite
+        shown = metrics or with_capability_shown(suite.metrics, suite.capability is not None)
+        return cell_rows(self._as_asked()[0], tuple(shown))
 
     def records(self) -> pd.DataFrame:
         """Return every raw record, with the columns model, method, seed and scale before its own."""
@@ -124,6 +139,12 @@ class Results:
         from editbench.report.tables import as_frame
 
         return str(as_frame(self.leaderboard()).to_html(index=False))
+
+
+def with_capability_shown(metrics: Sequence[str], measured: bool) -> list[str]:
+    """Return a suite's metrics, and ``capability`` if it was measured and none of them shows it."""
+    hidden = measured and not {"capability", "capability-ratio"} & set(metrics)
+    return [*metrics, *(["capability"] if hidden else [])]
 
 
 def _labelled(run: RunResult, frame: pd.DataFrame, scale: int) -> pd.DataFrame:
@@ -232,14 +253,19 @@ def stored_runs(
         runs = _scan(roots, suite)
         if not runs:
             raise
-        about = About(suite, "", tuple(metrics or Suite.model_fields["metrics"].default))
-        return Stored(runs, about, None, left_out(roots, suite))
+        default = with_capability_shown(Suite.model_fields["metrics"].default, _has_capability(runs))
+        return Stored(runs, About(suite, "", tuple(metrics or default)), None, left_out(roots, suite))
     runs = _scan(roots, loaded.name)
     if not runs:
         places = ", ".join(map(str, roots))
         raise UserError(f"There are no results of {loaded.name} in {places}.", hint=f"editbench run --suite {suite}")
-    about = About(loaded.name, loaded.title, tuple(metrics or loaded.metrics))
+    shown = metrics or with_capability_shown(loaded.metrics, _has_capability(runs))
+    about = About(loaded.name, loaded.title, tuple(shown))
     return Stored(runs, about, _as_of(loaded, runs, dtype), left_out(roots, loaded.name))
+
+
+def _has_capability(runs: Sequence[RunResult]) -> bool:
+    return any(cell.data.get("capability") for run in runs for cell in run.cells)
 
 
 def stored_ages(suite: str, root: Path | Sequence[Path], metric: str, dtype: DType = "float32") -> pd.DataFrame:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editbench.cache import Cache
-from editbench.capability.desk import Desk
+from editbench.capability.desk import Desk, failed_tasks
 from editbench.datasets import ordered
 from editbench.delta import DELTA, described, write_delta
 from editbench.drift import drift
@@ -287,8 +287,11 @@ class Runner:
         for scale in scales:
             job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
         facts = self.capability.baseline(job.run, scales, job.lm, lambda _, note: self.progress.update(0.0, note))
+        self._note_capability(job.run, facts)
+
+    def _note_capability(self, run: RunSpec, facts: dict[str, Any] | None) -> None:
         if facts is not None:
-            self.store.write_manifest(job.run, {**(self.store.manifest(job.run) or {}), "capability": facts})
+            self.store.write_manifest(run, {**(self.store.manifest(run) or {}), "capability": facts})
 
     def _report_unedited(self, share: float) -> None:
         self.progress.update(0.0, f"asking the unedited model: {share:.0%}")
@@ -339,7 +342,7 @@ class Runner:
                 failures=stream.failures,
                 pulse=job.pulse(stream),
                 drift=drifted,
-                capability=entries,
+                capability={**before.get("capability", {}), **entries},  # what is not asked for now stays
             )
         except StoreError:
             raise
@@ -390,5 +393,7 @@ class Runner:
         self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
         seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)
         spent = f"edit {clock(seconds[0])}, probes {clock(seconds[1])}"
-        spent += f", capability {clock(outcome.timings['capability_s'])}" if outcome.capability else ""
+        if "capability_s" in outcome.timings:
+            failed = failed_tasks(outcome.capability)
+            spent += f", capability {clock(outcome.timings['capability_s'])}" + (f" ({failed})" if failed else "")
         self.progress.cell_done(scale, outcome.status.value, outcome.reason or spent)

@@ -119,6 +119,7 @@ class Scorer(Runner):
         if not run.scored.compared:
             with self.store.lock(run):
                 self._write_manifest(run, scored, None)
+                self._note_capability(run, self.capability.without_baseline(run, [scale]))
             return _Unedited(Job(run, scored, Elsewhere, settings, requests, self.cache, unedited={scale: []}))
         place = scored.device
         self._move(scored, torch.device("cpu"))

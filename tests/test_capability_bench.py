@@ -20,6 +20,7 @@ from editbench.capability.loading import load_tasks
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import Asked
 from editbench.method import ContextEdit, ModuleEdit, WeightEdit
+from editbench.metrics.capability import capability
 from editbench.models.load import weights_hash
 from editbench.testing.tiny import tiny_lm
 
@@ -263,6 +264,28 @@ def test_the_unedited_model_is_measured_once_per_content(
     assert len(measured) == 5 + 2 * 3
 
 
+@pytest.mark.parametrize("file", ["scores.py", "helper.py"])
+def test_the_unedited_model_is_scored_anew_when_the_tasks_code_changes(lm: Any, tmp_path: Path, file: str) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    yaml = folder / "toy_one.yaml"
+    yaml.write_text(yaml.read_text() + "process_results: !function scores.score\n")
+    (folder / "scores.py").write_text(
+        "from pathlib import Path\n\ndef score(doc, results):\n"
+        "    found = {}\n    exec(Path(__file__).with_name('helper.py').read_text(), found)\n"
+        "    return {'acc': found['most'], 'acc_norm': 0.0}\n"
+    )
+    (folder / "helper.py").write_text("most = 1.0\n")
+    first = made(yaml, tmp_path / "cache")
+    first.baseline(lm, silent)
+    assert first.measure(tmp_path / "one", silent, lm, changed=True)["toy_one"]["unedited"] == 1.0
+    text = (folder / file).read_text()
+    (folder / file).write_text(text.replace("found['most']", "0.0").replace("most = 1.0", "most = 0.0"))
+    again = made(yaml, tmp_path / "cache")
+    again.baseline(lm, silent)
+    found = again.measure(tmp_path / "two", silent, lm, changed=True)["toy_one"]
+    assert (found["value"], found["unedited"]) == (0.0, 0.0)
+
+
 def test_an_unedited_model_is_not_asked_again_and_equals_itself(
     lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,9 +332,9 @@ def test_a_task_without_documents_fails_with_its_reason_and_the_others_go_on(lm:
     assert found["toy"]["status"] == "failed" and found["toy"]["at"] == "loading"
     assert "1 of its 2 tasks failed; toy_two: FileNotFoundError" in found["toy"]["reason"]
     assert found["toy_write"]["status"] == "done"
-    assert not bench.found_since(found)
+    assert not bench.changed(found)
     write_tasks(folder)
-    assert made(folder, tmp_path / "cache").found_since(found)
+    assert made(folder, tmp_path / "cache").changed(found)
 
 
 def test_a_task_that_writes_beyond_the_models_context_is_a_recorded_failure(lm: Any, tmp_path: Path) -> None:
@@ -353,6 +376,7 @@ def test_a_metric_that_is_not_there_is_a_reason_that_names_those_that_are(lm: An
     found = bench.measure(tmp_path / "cell", silent, lm, changed=False)
     assert found["toy_one"]["metric"] == "acc_norm,none"
     assert "no metric 'bleu'; it has acc,none, acc_norm,none" in found["toy_two"]["reason"]
+    assert found["toy_two"]["at"] == "asked" and capability({"capability": found}) == found["toy_one"]["value"]
 
 
 def test_an_edit_that_adds_a_module_is_measured_with_the_module(lm: Any, tmp_path: Path) -> None:

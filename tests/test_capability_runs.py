@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capability_folder import write_lines, write_tasks
+from capability_folder import rows, write_lines, write_tasks
 from results_tree import save_tiny_model
 
 from editbench.analysis.statistics import normal_interval
@@ -52,6 +52,7 @@ def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         regime: str = "batch",
         data: Path | None = None,
         max_scale: int | None = None,
+        progress: Progress | None = None,
     ) -> Results:
         text = SUITE.format(model=model, methods=methods, regime=regime)
         asked = f"capability: {capability}\n".replace("MINE", str(tmp_path / "mine")) if capability else ""
@@ -60,7 +61,7 @@ def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             prepare(parse_suite(text + asked, "s.yaml").with_options(max_scale=max_scale), options),
             tmp_path / "results",
             options,
-            Progress(),
+            progress or Progress(),
         )
 
     return run_it
@@ -165,19 +166,94 @@ def test_a_task_that_cannot_be_had_is_failed_and_found_once_its_data_is_there(
     made = len(edits)
     run(f"[{yaml}, {tmp_path}/mine/toy_two.yaml]", data=tmp_path / "data")
     assert len(edits) == made
-    rows = [json.loads(line) for line in (tmp_path / "mine" / "toy_one.jsonl").read_text().splitlines()]
-    write_lines(tmp_path / "data" / "toy_data_test.jsonl", rows)
+    lines = [json.loads(line) for line in (tmp_path / "mine" / "toy_one.jsonl").read_text().splitlines()]
+    write_lines(tmp_path / "data" / "toy_data_test.jsonl", lines)
     last = cells(run(f"[{yaml}, {tmp_path}/mine/toy_two.yaml]", data=tmp_path / "data"))
     assert last["ft-breadth-first", 3]["capability"]["toy_one"]["status"] == "done" and len(edits) > made
 
 
+def test_the_line_of_a_finished_cell_says_which_tasks_failed(run: Any, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Heard(Progress):
+        def cell_done(self, scale: int, status: str, summary: str = "") -> None:
+            said.append(summary)
+
+    (tmp_path / "mine" / "toy_two.jsonl").unlink()
+    board = run("MINE", progress=Heard()).leaderboard()
+    assert len(said) == 2 and all("(1 of 2 tasks failed: toy)" in line for line in said)
+    assert any("1 of 2 tasks failed: toy: 1 of its 2 tasks failed; toy_two: File" in note for note in board.notes)
+
+
+def write_data(tmp_path: Path, first: int) -> Path:
+    """Write local data for ``toy_one``, whose YAML then names a dataset of the hub."""
+    yaml = tmp_path / "mine" / "toy_one.yaml"
+    text = yaml.read_text().replace("dataset_path: json", "dataset_path: nobody/toy_data")
+    yaml.write_text("\n".join(line for line in text.splitlines() if "dataset_kwargs" not in line) + "\n")
+    write_lines(tmp_path / "data" / "toy_data_test.jsonl", rows(6, first))
+    return tmp_path / "data"
+
+
+def test_other_documents_are_measured_in_a_finished_cell_too_and_only_those(
+    run: Any, edits: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, asked = write_data(tmp_path, 0), f"[{tmp_path}/mine/toy_one.yaml, {tmp_path}/mine/toy_two.yaml]"
+    before = cells(run(asked, data=data))
+    assert run(asked, data=data) and edits == [1, 3]
+    write_lines(data / "toy_data_test.jsonl", rows(6, 3))
+    tried: list[str] = []
+    monkeypatch.setattr(
+        bench_module, "measure", lambda m, task, *r: (tried.append(task.task_name), measure(m, task, *r))[1]
+    )
+    after = cells(run(asked, data=data))
+    assert tried == ["toy_one", "toy_one"] and edits == [1, 3, 1, 3]
+    for key, cell in after.items():
+        old, new = before[key]["capability"], cell["capability"]
+        assert new["toy_one"]["documents"] != old["toy_one"]["documents"] and new["toy_two"] == {
+            **old["toy_two"],
+            "data": new["toy_one"]["data"],
+        }
+    (data / "toy_data_test.jsonl").touch()
+    assert cells(run(asked, data=data)) == after and len(edits) == 4  # written again, with the same documents
+    assert cells(run(asked)) == after and len(edits) == 4  # no folder is given: what is there stays
+
+
+def test_another_version_of_a_task_is_measured_in_a_finished_cell_too(
+    run: Any, edits: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tmp_path / "mine" / "toy_one.yaml"
+    run(f"[{task}]")
+    with monkeypatch.context() as patched:  # as lm-eval's own tasks are: their folder is no part of what is asked
+        patched.setattr("editbench.capability.tasks.folder_hash", lambda folder: "")
+        run(f"[{task}]")
+        made = len(edits)
+        task.write_text(task.read_text().replace("version: 1.0", "version: 1.1"))
+        run(f"[{task}]")
+        assert len(edits) == made  # of one version of lm-eval every task has one version
+        patched.setattr("editbench.capability.desk.lm_eval_version", lambda: "9")
+        found = cells(run(f"[{task}]"))
+    assert len(edits) == made + 2
+    assert {cell["capability"]["toy_one"]["version"] for cell in found.values()} == {"1.1"}
+
+
+def test_tasks_asked_for_earlier_stay_in_the_cell(run: Any, tmp_path: Path) -> None:
+    one, two = (f"[{tmp_path}/mine/{name}.yaml]" for name in ("toy_one", "toy_two"))
+    before = cells(run(one))
+    results = run(two)
+    for key, cell in cells(results).items():
+        assert set(cell["capability"]) == {"toy_one", "toy_two"}
+        assert cell["capability"]["toy_one"] == before[key]["capability"]["toy_one"]
+    lines = [json.loads(line) for path in tmp_path.rglob("capability.jsonl") for line in path.read_text().splitlines()]
+    assert sorted({line["task"] for line in lines}) == ["toy_one", "toy_two"] and len(lines) == 2 * 15
+
+
 def test_the_leaderboard_shows_capability_with_an_interval_and_the_share_that_is_left(run: Any) -> None:
     results = run("{tasks: [MINE], scales: [3]}", methods="none, ft-breadth-first")
-    rows = {(row.method, row.scale): row.values for row in results.leaderboard().rows}
-    value = rows["none", 3]["capability"]
+    found = {(row.method, row.scale): row.values for row in results.leaderboard().rows}
+    value = found["none", 3]["capability"]
     assert value.low is not None and value.high is not None and value.low <= value.value <= value.high
-    assert rows["none", 3]["capability-ratio"].value == 1.0
-    assert "capability" not in rows["none", 1]
+    assert found["none", 3]["capability-ratio"].value == 1.0
+    assert "capability" not in found["none", 1]
 
 
 def entry(**changes: Any) -> dict[str, Any]:

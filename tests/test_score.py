@@ -161,6 +161,29 @@ def test_without_the_unedited_model_nothing_is_compared_and_that_is_said(
         assert {**json.loads(one), "unedited": None} == json.loads(other)
 
 
+def test_without_the_unedited_model_capability_is_measured_and_has_no_ratio(
+    place: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    asked = ("--suite", place / "small.yaml", "--scale", 5, "--capability", folder, "--json")
+    compared = invoke("--model", place / "locft-bf-5", *asked, "--unedited", place / "model", "--label", "theirs")
+    result = invoke("--model", place / "locft-bf-5", *asked)
+    assert result.exit_code == 0, result.output
+    [row] = json.loads(result.stdout)["rows"]
+    [beside] = (row for row in json.loads(compared.stdout)["rows"] if row["method"] == "theirs")
+    assert row["capability"] == beside["capability"]
+    [ours, theirs] = (
+        json.loads((cell_folder(tmp_path, label, 5) / "cell.json").read_text())["capability"]["toy"]
+        for label in ("locft-bf-5", "theirs")
+    )
+    assert ours["value"] == theirs["value"] and ours["stderr"] == theirs["stderr"]
+    assert ours["unedited"] is None and ours["difference_stderr"] is None
+    again = invoke("--model", place / "locft-bf-5", *asked)
+    assert again.exit_code == 0 and json.loads(again.stdout)["rows"] == [row]
+    refused = invoke("--model", place / "locft-bf-5", *asked, "--capability", "core_gramar")
+    assert refused.exit_code == 2 and "core_grammar" in refused.stderr
+
+
 def test_a_dataset_alone_is_asked_in_full_and_its_results_can_be_shown_again(
     place: Path, invoke: Invoke, tmp_path: Path
 ) -> None:

@@ -5,15 +5,17 @@ Nothing is left out in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from editbench.analysis.aggregate import Value, estimate, evaluate
-from editbench.analysis.contest import FEWEST, Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
+from editbench.analysis.capability import failures, with_one_test
+from editbench.analysis.contest import Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
 from editbench.analysis.multiple import Standing
+from editbench.analysis.notes import about_caps, about_intervals, about_ranks, about_settings
 from editbench.analysis.pareto import front
 from editbench.analysis.selection import (
     choose_runs,
@@ -24,7 +26,7 @@ from editbench.analysis.selection import (
     several_machines,
 )
 from editbench.errors import UserError
-from editbench.metrics import METRICS, CellMetric, Metric, ProbeMetric
+from editbench.metrics import METRICS, ProbeMetric
 from editbench.metrics.drift import collapse_point
 from editbench.store import RunResult, Status
 
@@ -168,6 +170,8 @@ def build(
     if over is not None:
         about, without = _with_areas(about)
         notes = [*without, *notes]
+    failed = failures(chosen)
+    chosen, other_tests = with_one_test(chosen)
     parts = [
         _of_model([run for run in chosen if run.manifest["model"]["name"] == model], about.metrics, over)
         for model in dict.fromkeys(run.manifest["model"]["name"] for run in chosen)
@@ -183,11 +187,12 @@ def build(
         dataset=first["dataset"]["name"],
         rows=tuple(sorted(rows, key=lambda row: _order(row, about.metrics[0]))),
         notes=(
-            *_about_intervals(rows, about),
-            *_about_ranks(rows, about, tests),
-            *[*notes, *unread, *left_out],
+            *about_intervals(rows, about),
+            *about_ranks(rows, about, tests),
+            *about_settings(chosen),
+            *[*notes, *unread, *left_out, *other_tests, *failed],
             *machines,
-            *_about_caps(plan, {row.method for row in rows}),
+            *about_caps(plan, {row.method for row in rows}),
         ),
         over=parts[0].over,
     )
@@ -233,78 +238,10 @@ def with_fronts(board: Leaderboard, metrics: Sequence[str]) -> Leaderboard:
     return replace(board, rows=marked, notes=(*board.notes, note), front=tuple(metrics))
 
 
-def _about_caps(plan: Plan | None, labels: set[str]) -> list[str]:
-    methods = [] if plan is None else plan.suite.methods
-    largest = 0 if plan is None else plan.suite.measured[-1]
-    capped = [(spec.shown, spec.cap) for spec in methods if spec.cap is not None and spec.cap.scale < largest]
-    capped = [(shown, cap) for shown, cap in capped if shown in labels]
-    return [f"{shown} goes no further than {cap.scale:,}: {cap.why}" for shown, cap in capped]
-
-
 def _order(row: Row, main: str) -> tuple[Any, ...]:
     value = row.values.get(main)
     sign = -1 if METRICS[main].direction == "higher" else 1
     return row.model, row.scale, value is None, sign * value.value if value else 0.0, row.method
-
-
-def _by_document(names: Iterable[str]) -> list[Metric]:
-    metrics = [METRICS[name] for name in names]
-    return [metric for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
-
-
-def _units(about: About) -> str:
-    """Say over what intervals and tests are: requests, but for what is measured by document."""
-    titles = [metric.title for metric in _by_document(about.metrics)]
-    return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
-
-
-def _compared(about: About, rows: Sequence[Row]) -> About:
-    """Return it with the main metric and those by which methods were compared: by no others are ranks claimed."""
-    main, *others = about.metrics
-    return replace(about, metrics=(main, *(name for name in others if any(name in row.standings for row in rows))))
-
-
-def _about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
-    return [*_about_standings(rows, _compared(about, rows), tests), *_about_documents(rows, about)]
-
-
-def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
-    """Say which metrics by document have values, but no documents on which methods could be compared."""
-    return [
-        f"Methods are not compared by {metric.title}: outcomes of documents were not kept, or their file is missing."
-        for metric in _by_document(about.metrics)
-        if len({row.method for row in rows if metric.name in row.values}) > 1
-        and not any(metric.name in row.standings for row in rows)
-    ]
-
-
-def _about_intervals(rows: Sequence[Row], about: About) -> list[str]:
-    seeds = sorted({seed for row in rows for seed in row.seeds})
-    if not seeds:
-        return []
-    if len(seeds) == 1:
-        return [f"Intervals are 95%, over {_units(about)}. One seed ({seeds[0]}): nothing is said about others."]
-    drawn = f"seeds, {_units(about)}"
-    said = f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap ({drawn})."
-    if len(seeds) == 2:
-        said += " Two say little about how seeds differ: only large differences can show; three or more show more."
-    fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
-    return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
-
-
-def _about_standings(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
-    main = METRICS[about.metrics[0]]
-    ranked = [row for row in rows if main.name in row.standings]
-    if not ranked:
-        return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
-    if not tests:
-        return ["One method: compared with nobody."]
-    uneven = len({(row.model, row.scale, row.seeds) for row in ranked}) > len({(r.model, r.scale) for r in ranked})
-    return [
-        f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same {_units(about)}{' and seeds' if uneven else ''}: {'; '.join(tests)}; Holm, 5%. "
-        f"Bold: best, or not separably worse, of {FEWEST} or more."
-    ]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from editbench.capability.code import scoring
 from editbench.capability.evaluate import EditedLM, Measured, Sample, measure, requests_hash
-from editbench.capability.loading import scoring
 from editbench.capability.quiet import own_random_state
 from editbench.provenance import packages
 

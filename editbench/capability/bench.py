@@ -2,20 +2,36 @@
 
 ``capability.jsonl`` has a line per document; ``capability.json`` an entry for every single task, written after its
 lines, so that a killed process goes on with the task it was at. ``cell.json`` gets an entry for each name asked for.
+What was asked for earlier, and is not now, stays in all three.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.cache import Cache
 from editbench.capability.baseline import baseline
-from editbench.capability.entries import EDITED, LOADING, UNEDITED, Entry, Pair, entry_of, failed_entry, group_entry
-from editbench.capability.evaluate import EditedLM, Measured, measure
+from editbench.capability.entries import (
+    ASKED,
+    EDITED,
+    LOADING,
+    UNEDITED,
+    Content,
+    Entry,
+    NoSuchMetric,
+    Pair,
+    choose_metric,
+    entry_of,
+    failed_entry,
+    group_entry,
+    together,
+)
+from editbench.capability.evaluate import EditedLM, Measured, documents_hash, measure
+from editbench.capability.hub import Hub
 from editbench.capability.index import lm_eval_version
 from editbench.capability.loading import Loaded, explain, load_tasks
 from editbench.capability.local_data import LocalData
@@ -70,7 +86,8 @@ class Bench:
         self._data = None if data is None else LocalData(data)
         self._loaded: list[Loaded] | None = None
         self._model: EditedLM | None = None
-        self._unedited: dict[str, Measured | str] = {}
+        self._unedited: dict[str, Measured | str] | None = {}
+        self._contents: dict[str, Content] = {}
 
     # -- before the edit
 
@@ -83,29 +100,49 @@ class Bench:
             return
         report(0.0, "loading the capability tasks")
         self._model = EditedLM(lm, self.spec.batch_size)
-        self._unedited = {}
+        unedited = self._unedited = {}
         parts = self._parts()
         for number, part in enumerate(parts):
             tell = _telling(report, number, len(parts), f"unedited model, {part.key}")
             try:
                 with own_random_state():  # even to ask lm-eval's tasks for their names draws from it
-                    self._unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
+                    unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
             except StoreError:
                 raise
             except Exception as error:
-                self._unedited[part.key] = explain(error)
+                unedited[part.key] = explain(error)
+
+    def without_baseline(self) -> None:
+        """Measure without an unedited model from here on: nothing is compared."""
+        self._model = self._unedited = None
 
     def loaded(self) -> list[Loaded]:
         """Return every task asked for, loaded now if it was not yet."""
         if self._loaded is None:
             with own_random_state():
-                self._loaded = [load_tasks(asked, self.wanted.index, self._data) for asked in self.wanted.asked]
+                given = self.wanted.index, self._data, Hub()
+                self._loaded = [load_tasks(asked, *given) for asked in self.wanted.asked]
         return self._loaded
 
-    def found_since(self, entries: dict[str, Entry]) -> bool:
-        """Return whether a task of a finished cell that could not be loaded then can be loaded now."""
-        missed = {name for name, entry in entries.items() if entry.get("at") == LOADING}
-        return bool(missed) and any(one.asked.name in missed and not one.failed for one in self.loaded())
+    def changed(self, entries: dict[str, Entry]) -> bool:
+        """Return whether a finished cell's tasks are to be measured again.
+
+        So it is if one could not be loaded then and can be now, or has another version or other documents now. What
+        cannot be loaded now stays as it is.
+        """
+        return any(self._differs(one, entries[one.asked.name]) for one in self.loaded() if not one.failed)
+
+    def _differs(self, one: Loaded, entry: Entry) -> bool:
+        if entry.get("at") == LOADING:
+            return True
+        contents = {part.name: self._content(part) for part in self._parts() if part.loaded is one}
+        parts = {name: asdict(content) for name, content in contents.items()}
+        documents = together(parts) if one.is_group else parts[one.asked.name]["documents"]
+        return entry["version"] != one.version or entry.get("documents") not in (None, "", documents)
+
+    def marks(self) -> dict[str, str]:
+        """Return what tells cheaply that a cell's tasks may have changed since: lm-eval's version, the local data's."""
+        return {"lm_eval": lm_eval_version(), "data": "" if self._data is None else self._data.state}
 
     def manifest(self) -> dict[str, Any]:
         """Return settings, lm-eval's version, and version, examples and data of every task, for the manifest."""
@@ -118,13 +155,22 @@ class Bench:
     def _parts(self) -> list[Part]:
         return [Part(one, name, task) for one in self.loaded() for name, task in one.tasks.items()]
 
+    def _content(self, part: Part) -> Content:
+        if part.key not in self._contents:
+            try:
+                documents = documents_hash(part.task, part.asked.limit)
+            except Exception:  # why is told when it is measured
+                documents = ""
+            self._contents[part.key] = Content(str(part.task.VERSION), documents)
+        return self._contents[part.key]
+
     # -- the edited model
 
     def measure(self, folder: Path, report: Report, lm: LM, *, changed: bool) -> dict[str, Entry]:
         """Measure what is missing in a cell's folder on ``lm``; return an entry for each name asked for.
 
         ``changed`` is whether any edit has changed the model; if not, the unedited model's results are its own.
-        :meth:`baseline` must have been called. Raises :class:`StoreError`.
+        :meth:`baseline` or :meth:`without_baseline` must have been called. Raises :class:`StoreError`.
         """
         if self._model is None or self._model.edited is not lm:  # a model that was edited elsewhere
             self._model = EditedLM(lm, self.spec.batch_size)
@@ -139,23 +185,27 @@ class Bench:
             entries[part.key] = entry
             replace_file(folder / ENTRIES, (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
         with own_random_state():
-            return {one.asked.name: self._together(one, entries) for one in self.loaded()}
+            return {one.asked.name: {**self._together(one, entries), **self.marks()} for one in self.loaded()}
 
     def _entry(self, part: Part, report: Callable[[float], None], changed: bool) -> tuple[Entry, list[str]]:
-        version = str(part.task.VERSION)
-        unedited = self._unedited[part.key]
+        content = self._content(part)
+        unedited = None if self._unedited is None else self._unedited[part.key]
         if isinstance(unedited, str):
-            return failed_entry(part.asked, unedited, UNEDITED, version), []
+            return failed_entry(part.asked, unedited, UNEDITED, content), []
         assert self._model is not None
         try:
+            if unedited is not None:
+                choose_metric(unedited, part.asked.metric)  # before the time is spent
             with own_random_state():
-                edited = measure(self._model, part.task, part.asked, report) if changed else unedited
-            entry = entry_of(Pair(edited, unedited), part.asked, version)
+                as_before = None if changed else unedited
+                edited = as_before or measure(self._model, part.task, part.asked, report)
+            entry = entry_of(Pair(edited, unedited), part.asked, content)
         except StoreError:
             raise
         except Exception as error:
-            return failed_entry(part.asked, explain(error), EDITED, version), []
-        shown = {**entry, "metrics": edited.metrics, "unedited_metrics": unedited.metrics}
+            at = ASKED if isinstance(error, NoSuchMetric) else EDITED
+            return failed_entry(part.asked, explain(error), at, content), []
+        shown = {**entry, "metrics": edited.metrics, "unedited_metrics": unedited.metrics if unedited else None}
         return shown, list(_lines(part, edited, unedited, entry["metric"]))
 
     def _together(self, one: Loaded, entries: dict[str, Entry]) -> Entry:
@@ -167,14 +217,19 @@ class Bench:
             return group_entry(one.asked, one.group, one.version, parts)
         return {key: value for key, value in parts[one.asked.name].items() if not key.endswith("metrics")}
 
+    def _same(self, entry: Entry, part: Part) -> bool:
+        content, documents = self._content(part), entry.get("documents") or ""
+        asked_alike = entry["settings"] == part.asked.key and entry["version"] == content.version
+        return asked_alike and documents in ("", content.documents)
+
     def _kept(self, folder: Path) -> dict[str, Entry]:
-        """Return the entries of an earlier attempt that are still what is asked for, and drop every other line."""
+        """Return the entries of earlier attempts, and drop those that are asked for otherwise now, with their lines."""
         wanted = {part.key: part for part in self._parts()}
         found = (read_json(folder / ENTRIES) or {}).items()
         kept = {
             key: entry
             for key, entry in found
-            if key in wanted and entry["status"] == "done" and _same(entry, wanted[key])
+            if key not in wanted or (entry["status"] == "done" and self._same(entry, wanted[key]))
         }
         lines = read_lines(folder / DOCUMENTS)
         left = [line for line in lines if json.loads(line)["task"] in kept]
@@ -182,10 +237,6 @@ class Bench:
             replace_file(folder / DOCUMENTS, "".join(line + "\n" for line in left).encode())
             replace_file(folder / ENTRIES, json.dumps(kept, ensure_ascii=False, indent=1).encode())
         return kept
-
-
-def _same(entry: Entry, part: Part) -> bool:
-    return bool(entry["settings"] == part.asked.key and entry["version"] == str(part.task.VERSION))
 
 
 def _telling(report: Report, number: int, total: int, name: str) -> Callable[[float], None]:
@@ -196,9 +247,10 @@ def _telling(report: Report, number: int, total: int, name: str) -> Callable[[fl
     return tell
 
 
-def _lines(part: Part, edited: Measured, unedited: Measured, metric: str) -> Iterator[str]:
+def _lines(part: Part, edited: Measured, unedited: Measured | None, metric: str) -> Iterator[str]:
     """Yield a line for each document: its outcome by the metric that counts, here and on the unedited model."""
-    before = {sample.doc_id: sample.outcomes.get(metric) for sample in unedited.samples}
+    samples = unedited.samples if unedited else ()
+    before = {sample.doc_id: sample.outcomes.get(metric) for sample in samples}
     for sample in edited.samples:
         row = {
             "task": part.key,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editbench.capability.index import lm_eval_version
+from editbench.capability.local_data import LocalData
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import Wanted, lacking, resolve
 
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
     from editbench.plan import RunSpec
 
 Report = Callable[[float, str], None]
+
+_MOST_NAMED = 3
+
+
+def failed_tasks(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how many of a cell's tasks failed, and which: ``2 of 22 tasks failed: copa, piqa``; "" if none did."""
+    failed = [name for name, entry in entries.items() if entry["status"] == "failed"]
+    if not failed:
+        return ""
+    more = f" and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else ""
+    return f"{len(failed)} of {len(entries)} tasks failed: {', '.join(failed[:_MOST_NAMED])}{more}"
 
 
 class Desk:
@@ -31,6 +44,7 @@ class Desk:
         self.data, self.cache = data, cache
         self._wanted: tuple[CapabilitySpec, Wanted] | None = None
         self._bench: tuple[CapabilitySpec, Bench] | None = None
+        self._data_state: str | None = None
 
     def asks(self, run: RunSpec, scale: int) -> bool:
         """Return whether capability is measured in this cell."""
@@ -39,16 +53,30 @@ class Desk:
     def lacks(self, run: RunSpec, scale: int, cell: Mapping[str, Any]) -> bool:
         """Return whether a finished cell (``cell.json``) has not got what the suite asks for.
 
-        A task that could not be had is looked for again. Raises :class:`~editbench.errors.UserError` for a name that
-        is not there.
+        A task that could not be had is looked for again. Where lm-eval's version or the folder of local data is another
+        than then, tasks are loaded, and those with another version or other documents are lacking. Raises
+        :class:`~editbench.errors.UserError` for a name that is not there.
         """
         if run.capability is None or not self.asks(run, scale) or cell["status"] != "done":
             return False
         found = cell.get("capability") or {}
-        if lacking(self._wanted_by(run.capability), found):
+        wanted = self._wanted_by(run.capability)
+        if lacking(wanted, found):
             return True
-        missed = any(entry.get("at") == "loading" for entry in found.values())
-        return missed and self._bench_of(run.capability).found_since(found)
+        suspected = any(self._may_differ(found[one.name]) for one in wanted)
+        return suspected and self._bench_of(run.capability).changed(found)
+
+    def _may_differ(self, entry: Mapping[str, Any]) -> bool:
+        """Return whether a task may be another now, as far as can be told without loading it."""
+        if entry.get("at") == "loading" or entry.get("lm_eval", lm_eval_version()) != lm_eval_version():
+            return True
+        # without a folder the hub would be asked each time; what is there stays
+        return self.data is not None and entry.get("data") not in (None, self._state())
+
+    def _state(self) -> str:
+        if self._data_state is None and self.data is not None:
+            self._data_state = LocalData(Path(self.data)).state
+        return self._data_state or ""
 
     def baseline(self, run: RunSpec, scales: Sequence[int], lm: LM, report: Report) -> dict[str, Any] | None:
         """Measure the unedited model if one of these cells needs it; return what goes into the manifest."""
@@ -56,6 +84,14 @@ class Desk:
             return None
         bench = self._bench_of(run.capability)
         bench.baseline(lm, report)
+        return bench.manifest()
+
+    def without_baseline(self, run: RunSpec, scales: Sequence[int]) -> dict[str, Any] | None:
+        """Do without the unedited model, which is not known; return what :meth:`baseline` does."""
+        if run.capability is None or not any(self.asks(run, scale) for scale in scales):
+            return None
+        bench = self._bench_of(run.capability)
+        bench.without_baseline()
         return bench.manifest()
 
     def measure(

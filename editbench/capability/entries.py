@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from editbench.cache import content_key
 from editbench.capability.evaluate import Measured
 from editbench.capability.tasks import Asked
 from editbench.errors import UserError
@@ -16,24 +17,29 @@ PREFERRED = ("acc", "exact_match")
 # Metrics of a whole corpus between 0 and 100.
 _PERCENT = ("bleu", "chrf")
 
-# Where a task failed: nothing can be measured; not even the unedited model; this edited model alone.
-STAGES = LOADING, UNEDITED, EDITED = "loading", "unedited", "edited"
+# Where a task failed: it cannot be had; what is asked of it is not there; not even the unedited model can be measured;
+# this edited model alone cannot.
+STAGES = LOADING, ASKED, UNEDITED, EDITED = "loading", "asked", "unedited", "edited"
 
 Entry = dict[str, Any]
 
 
+class NoSuchMetric(UserError):
+    """A task has not got the metric that is to count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One task's results on the edited and on the unedited model."""
+    """One task's results on the edited and on the unedited model, if that is known."""
 
     edited: Measured
-    unedited: Measured
+    unedited: Measured | None
 
 
 def choose_metric(found: Measured, wanted: str) -> str:
     """Return which ``metric,filter`` counts: the wanted one, else acc, exact_match, the first of which more is better.
 
-    Raises :class:`UserError` if the wanted one is not there.
+    Raises :class:`NoSuchMetric` if the wanted one is not there.
     """
     keys = list(found.metrics)
     for name in (wanted,) if wanted else PREFERRED:
@@ -41,34 +47,45 @@ def choose_metric(found: Measured, wanted: str) -> str:
         if fits is not None:
             return fits
     if wanted:
-        raise UserError(f"it has no metric {wanted!r}; it has {', '.join(keys)}")
+        raise NoSuchMetric(f"it has no metric {wanted!r}; it has {', '.join(keys)}")
     return next(iter(found.higher), keys[0])
 
 
-def entry_of(pair: Pair, asked: Asked, version: str) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was asked: a task's version, and the hash of its documents ("" where they are not known)."""
+
+    version: str = "N/A"
+    documents: str = ""
+
+
+def entry_of(pair: Pair, asked: Asked, content: Content) -> Entry:
     """Return a task's entry.
 
-    Keys: ``status``, ``reason``, ``settings`` (the key of what was asked), ``version``, ``n`` documents, ``metric``;
+    Keys: ``status``, ``reason``, ``settings`` (the key of what was asked), ``version``, ``documents`` (their hash; of a
+    group, that of its tasks' names, versions and documents), ``n`` documents, ``metric``;
     ``value`` and ``unedited`` with their standard errors ``stderr`` and ``unedited_stderr``, ``difference_stderr`` of
     their paired difference (None where the metric is no mean over documents); ``scale``, the metric's highest value
-    (None where it has none, or where less is better); ``truncated`` prompts. Raises :class:`UserError` for a metric
+    (None where it has none, or where less is better); ``truncated`` prompts. What is of an unedited model that is not
+    known is None. Raises :class:`NoSuchMetric` for a metric
     that is not there.
     """
     metric = choose_metric(pair.edited, asked.metric)
-    columns = [_column(measured, metric) for measured in (pair.edited, pair.unedited)]
-    edited, unedited = columns
+    edited = _column(pair.edited, metric)
+    unedited = None if pair.unedited is None else _column(pair.unedited, metric)
     paired = edited is not None and unedited is not None and len(edited) == len(unedited)
     difference = [a - b for a, b in zip(edited or [], unedited or [], strict=True)] if paired else None
     return {
         "status": "done",
         "reason": "",
         "settings": asked.key,
-        "version": version,
+        "version": content.version,
+        "documents": content.documents,
         "n": len(pair.edited.samples),
         "metric": metric,
         "value": pair.edited.metrics[metric],
         "stderr": _stderr(edited),
-        "unedited": pair.unedited.metrics.get(metric),
+        "unedited": None if pair.unedited is None else pair.unedited.metrics.get(metric),
         "unedited_stderr": _stderr(unedited),
         "difference_stderr": _stderr(difference),
         "scale": _scale(pair.edited, metric, edited),
@@ -76,11 +93,13 @@ def entry_of(pair: Pair, asked: Asked, version: str) -> Entry:
     }
 
 
-def failed_entry(asked: Asked, reason: str, at: str, version: str = "N/A") -> Entry:
-    """Return the entry of a task that failed ``at`` loading it, on the unedited model or on the edited one."""
+def failed_entry(asked: Asked, reason: str, at: str, content: Content | None = None) -> Entry:
+    """Return the entry of a task that failed ``at`` one of :data:`STAGES`."""
     values = ("metric", "value", "stderr", "unedited", "unedited_stderr", "difference_stderr", "scale")
-    head = {"status": "failed", "reason": reason, "at": at, "settings": asked.key, "version": version, "n": 0}
-    return {**head, **dict.fromkeys(values), "truncated": 0}
+    known = content or Content()
+    head = {"status": "failed", "reason": reason, "at": at, "settings": asked.key}
+    about = {"version": known.version, "documents": known.documents, "n": 0}
+    return {**head, **about, **dict.fromkeys(values), "truncated": 0}
 
 
 def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entry]) -> Entry:
@@ -89,12 +108,13 @@ def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entr
     A group puts its tasks together as its YAML says (by size, or each alike); one that does not say, and a tag, are the
     plain mean. It fails if one of its tasks did, for what is left is another test.
     """
+    content = Content(version, together(parts))
     bad = {name: part for name, part in parts.items() if part["status"] != "done"}
     if bad:
         name, first = next(iter(bad.items()))
         at = next(stage for stage in STAGES if any(part["at"] == stage for part in bad.values()))
         reason = f"{len(bad)} of its {len(parts)} tasks failed; {name}: {first['reason']}"
-        return failed_entry(asked, reason, at, version)
+        return failed_entry(asked, reason, at, content)
     metric, value, stderr = _together(group, asked, parts, "value", "stderr")
     _, unedited_value, unedited_stderr = _together(group, asked, parts, "unedited", "unedited_stderr")
     _, _, difference_stderr = _together(group, asked, parts, "value", "difference_stderr")
@@ -103,7 +123,8 @@ def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entr
         "status": "done",
         "reason": "",
         "settings": asked.key,
-        "version": version,
+        "version": content.version,
+        "documents": content.documents,
         "n": sum(part["n"] for part in parts.values()),
         "metric": metric,
         "value": value,
@@ -115,6 +136,12 @@ def group_entry(asked: Asked, group: Any, version: str, parts: Mapping[str, Entr
         "truncated": sum(part["truncated"] for part in parts.values()),
         "tasks": len(parts),
     }
+
+
+def together(parts: Mapping[str, Entry]) -> str:
+    """Return the hash of a group's tasks, their versions and documents; "" where those of one are not known."""
+    found = [[name, part["version"], part.get("documents", "")] for name, part in sorted(parts.items())]
+    return content_key({"tasks": found})[:16] if all(documents for *_, documents in found) else ""
 
 
 def _together(

@@ -261,6 +261,15 @@ def _said(row: Mapping[str, Any]) -> str | None:
     return first if isinstance(first, str) else None
 
 
+def documents_hash(task: Any, limit: int | None) -> str:
+    """Return 16 hex digits of the documents that a task would put to a model now."""
+    digest = hashlib.sha256()
+    with quiet(), own_random_state():
+        for number, doc in task.doc_iterator(limit=limit):
+            digest.update(json.dumps([number, doc], sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
 def requests_hash(task: Any, asked: Asked, model: EditedLM) -> str:
     """Return the sha256 (hex) of all that a task puts to a model and of the documents it scores the answers by."""
     with quiet(), own_random_state():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import Entry, Kind
 
+from editbench.capability.columns import misfit
+from editbench.capability.hub import Hub
 from editbench.capability.index import Index
 from editbench.capability.local_data import LocalData, LocalDataset, described, load
 from editbench.capability.quiet import own_random_state, quiet
@@ -22,8 +23,6 @@ from editbench.capability.tasks import Asked
 from editbench.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Keys of a task's configuration that decide outcomes beside the prompts.
-_SCORING = ("output_type", "metric_list", "filter_list", "repeats", "process_results", "generation_kwargs")
 
 
 @dataclass
@@ -58,10 +57,13 @@ class Loaded:
         return self.group is not None or list(self.tasks) != [self.asked.name]
 
 
-def load_tasks(asked: Asked, index: Index, data: LocalData | None) -> Loaded:
-    """Load a task, group or tag. What cannot be had is in ``failed``; nothing is raised for it."""
+def load_tasks(asked: Asked, index: Index, data: LocalData | None, hub: Hub | None = None) -> Loaded:
+    """Load a task, group or tag. What cannot be had is in ``failed``; nothing is raised for it.
+
+    ``hub`` is what is known of the hub already.
+    """
     found = Loaded(asked)
-    manager = _Manager(index, asked, data, found)
+    manager = _Manager(index, _Factory(asked, data, hub or Hub(), found))
     try:
         with quiet(), own_random_state():
             built = manager.load([asked.name])
@@ -105,28 +107,39 @@ class _Missing(Task):  # type: ignore[misc]
 class _Manager(TaskManager):  # type: ignore[misc]
     """lm-eval's own, with names from a remembered index and a factory that knows of local data."""
 
-    def __init__(self, index: Index, asked: Asked, data: LocalData | None, found: Loaded) -> None:
+    def __init__(self, index: Index, factory: _Factory) -> None:
         super().__init__(include_defaults=False)
-        self._factory = _Factory(asked, data, found)
+        self._factory = factory
         for name, known in index.items():
             members = set(known.members) if known.kind == Kind.TAG.name else set()
             self.task_index[name] = Entry(name, Kind[known.kind], known.path, None, members)
 
 
 class _Factory(TaskFactory):  # type: ignore[misc]
-    def __init__(self, asked: Asked, data: LocalData | None, found: Loaded) -> None:
+    def __init__(self, asked: Asked, data: LocalData | None, hub: Hub, found: Loaded) -> None:
         super().__init__()
-        self.asked, self.data, self.found = asked, data, found
+        self.asked, self.data, self.hub, self.found = asked, data, hub, found
+        self.local: dict[str, LocalDataset] = {}  # task -> the files taken from the folder of local data
 
     def _build_task(self, entry: Entry, overrides: dict[str, Any] | None) -> Any:
+        config: dict[str, Any] = {}
         try:
             config = self._load_full_config(entry, overrides)
             changes = self._beside(entry, config) or self._local(config)
-            return super()._build_task(entry, {**(overrides or {}), **changes})
+            with nullcontext() if changes else self.hub.at_hand():
+                return super()._build_task(entry, {**(overrides or {}), **changes})
         except Exception as error:
-            where = f", nor is it in {self.data.folder}" if self.data and not isinstance(error, UserError) else ""
-            self.found.failed[entry.name] = explain(error) + where
+            self.found.failed[entry.name] = self._why(error, config)
             return _Missing(entry.name)
+
+    def _why(self, error: Exception, config: Mapping[str, Any]) -> str:
+        said = explain(error)
+        if isinstance(error, ConnectionError) and self.hub.why_not:
+            said = self.hub.explain(str(config.get("dataset_path") or "its documents"))
+        files = self.local.get(str(config.get("task")))
+        if files is not None and not isinstance(error, UserError):
+            return misfit(files, config, said)
+        return said + (f", nor is it in {self.data.folder}" if self.data and not isinstance(error, UserError) else "")
 
     def _beside(self, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
         """Resolve data files that lie beside the task's YAML."""
@@ -163,6 +176,7 @@ class _Factory(TaskFactory):  # type: ignore[misc]
         if evaluated not in files.splits:
             raise UserError(f"{self.data.folder} holds no {evaluated} split of {dataset} {name or ''}".rstrip())
         changes = self._without_missing(config, splits, files)
+        self.local[str(config["task"])] = files
         self.found.data[str(config["task"])] = {
             "from": "--capability-data",
             "dataset": [dataset, name],
@@ -220,14 +234,3 @@ def _hub_data(task: Any) -> dict[str, Any]:
     commits = sorted({commit for trace in traces for commit in _COMMIT.findall(trace)})
     path, name = getattr(task, "DATASET_PATH", None), getattr(task, "DATASET_NAME", None)
     return {"from": "hub", "dataset": [path, name], "revision": commits[0] if len(commits) == 1 else commits or None}
-
-
-def scoring(task: Any) -> str:
-    """Return 16 hex digits of how a task's answers are scored."""
-    found = {key: task.get_config(key) for key in _SCORING}
-    text = json.dumps(found, sort_keys=True, default=_name_of)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _name_of(value: Any) -> str:
-    return str(getattr(value, "__qualname__", None) or type(value).__name__)

@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from editbench.cache import content_key
 from editbench.capability.original_forms import as_on_hub
 from editbench.errors import UserError
 
@@ -102,6 +103,12 @@ class LocalData:
         self.folder = folder
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         self.files = [DataFile(path, path.relative_to(folder).with_suffix("").parts) for path in found]
+
+    @cached_property
+    def state(self) -> str:
+        """12 hex digits of which files there are, how large, and when they were written; nothing is read for it."""
+        found = [(path.relative_to(self.folder).as_posix(), path.stat()) for path in (f.path for f in self.files)]
+        return content_key({"files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]})[:12]
 
     def find(self, dataset: str, config: str | None, splits: Sequence[str], evaluated: str) -> LocalDataset | None:
         """Return the files of a dataset's splits, or None if the folder has none of it.

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from typing import Any
 
-_LOGGERS = ("lm_eval", "datasets", "evaluate", "absl", "sqlitedict")
+_LOGGERS = ("lm_eval", "datasets", "evaluate", "absl", "sqlitedict", "huggingface_hub", "httpx", "httpx2", "urllib3")
 
 
 @contextmanager

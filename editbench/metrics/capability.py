@@ -10,18 +10,19 @@ from editbench.metrics.metric import CellMetric
 
 
 def counted(cell: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the entries of a ``cell.json`` that count, by task: those with a highest value, measured on both models.
+    """Return the entries of a ``cell.json`` that count, by task.
 
     None count if a task failed on this model alone: the mean over the others would be of another test.
     """
     entries = cell.get("capability") or {}
     if any(entry["status"] == "failed" and entry["at"] == "edited" for entry in entries.values()):
         return {}
-    return {
-        name: entry
-        for name, entry in entries.items()
-        if entry["status"] == "done" and entry["scale"] and None not in (entry["value"], entry["unedited"])
-    }
+    return countable(entries)
+
+
+def countable(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return those that have a value and a highest value."""
+    return {n: e for n, e in entries.items() if e["status"] == "done" and e["scale"] and e["value"] is not None}
 
 
 def _tasks(cell: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -47,10 +48,12 @@ def capability_error(cell: Mapping[str, Any]) -> float | None:
 
 
 def capability_ratio(cell: Mapping[str, Any]) -> float | None:
-    """Return that mean divided by the unedited model's; None where that is 0 or was not measured."""
-    value = capability(cell)
-    before = sum(entry["unedited"] / entry["scale"] for entry in _tasks(cell))
-    return None if value is None or not before else value * len(_tasks(cell)) / before
+    """Return that mean divided by the unedited model's; None where that is 0 or not known of every task."""
+    value, tasks = capability(cell), _tasks(cell)
+    if value is None or any(entry["unedited"] is None for entry in tasks):
+        return None
+    before = sum(entry["unedited"] / entry["scale"] for entry in tasks)
+    return value * len(tasks) / before if before else None
 
 
 def capability_ratio_error(cell: Mapping[str, Any]) -> float | None:

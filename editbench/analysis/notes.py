@@ -1,0 +1,101 @@
+"""The sentences under a leaderboard: what intervals and ranks are of, and what was set, capped or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from editbench.analysis.contest import FEWEST, is_tested
+from editbench.metrics import METRICS, CellMetric, Metric
+
+if TYPE_CHECKING:
+    from editbench.analysis.leaderboard import About, Row
+    from editbench.plan import Plan
+    from editbench.store import RunResult
+
+
+def about_intervals(rows: Sequence[Row], about: About) -> list[str]:
+    """Say what intervals cover and how many seeds there are."""
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    if not seeds:
+        return []
+    if len(seeds) == 1:
+        return [f"Intervals are 95%, over {_units(about)}. One seed ({seeds[0]}): nothing is said about others."]
+    drawn = f"seeds, {_units(about)}"
+    said = f"{len(seeds)} seeds: values are means over seeds, intervals are 95%, by two-level bootstrap ({drawn})."
+    if len(seeds) == 2:
+        said += " Two say little about how seeds differ: only large differences can show; three or more show more."
+    fewer = sorted({row.method for row in rows if len(row.seeds) == 1})
+    return [said, *([f"One seed only, intervals over {_units(about)}: {', '.join(fewer)}."] if fewer else [])]
+
+
+def about_ranks(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+    """Say what ranks are by and on what methods were compared."""
+    return [*_about_standings(rows, _compared(about, rows), tests), *_about_documents(rows, about)]
+
+
+def _about_standings(rows: Sequence[Row], about: About, tests: Sequence[str]) -> list[str]:
+    main = METRICS[about.metrics[0]]
+    ranked = [row for row in rows if main.name in row.standings]
+    if not ranked:
+        return [f"No ranks: {main.title} is a single measurement per run."] if not is_tested(main) else []
+    if not tests:
+        return ["One method: compared with nobody."]
+    uneven = len({(row.model, row.scale, row.seeds) for row in ranked}) > len({(r.model, r.scale) for r in ranked})
+    return [
+        f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
+        f"All pairs on the same {_units(about)}{' and seeds' if uneven else ''}: {'; '.join(tests)}; Holm, 5%. "
+        f"Bold: best, or not separably worse, of {FEWEST} or more."
+    ]
+
+
+def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
+    """Say which metrics by document have values, but no documents on which methods could be compared."""
+    return [
+        f"Methods are not compared by {metric.title}: outcomes of documents were not kept, or their file is missing."
+        for metric in _by_document(about.metrics)
+        if len({row.method for row in rows if metric.name in row.values}) > 1
+        and not any(metric.name in row.standings for row in rows)
+    ]
+
+
+def about_caps(plan: Plan | None, labels: set[str]) -> list[str]:
+    """Say which methods go no further than some scale, and why."""
+    methods = [] if plan is None else plan.suite.methods
+    largest = 0 if plan is None else plan.suite.measured[-1]
+    capped = [(spec.shown, spec.cap) for spec in methods if spec.cap is not None and spec.cap.scale < largest]
+    capped = [(shown, cap) for shown, cap in capped if shown in labels]
+    return [f"{shown} goes no further than {cap.scale:,}: {cap.why}" for shown, cap in capped]
+
+
+def _compared(about: About, rows: Sequence[Row]) -> About:
+    """Return it with the main metric and those by which methods were compared: by no others are ranks claimed."""
+    main, *others = about.metrics
+    return replace(about, metrics=(main, *(name for name in others if any(name in row.standings for row in rows))))
+
+
+def _units(about: About) -> str:
+    """Say over what intervals and tests are: requests, but for what is measured by document."""
+    titles = [metric.title for metric in _by_document(about.metrics)]
+    return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
+
+
+def _by_document(names: Iterable[str]) -> list[Metric]:
+    metrics = [METRICS[name] for name in names]
+    return [metric for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+
+
+def about_settings(runs: Sequence[RunResult]) -> list[str]:
+    """Name the hyper-parameters that a suite gave its methods in place of their own."""
+    given = {run.manifest["label"]: (run.manifest.get("method") or {}).get("hparams_given") or {} for run in runs}
+    said = [
+        f"{label} with {', '.join(f'{name} {_plain(value)}' for name, value in hparams.items())}"
+        for label, hparams in sorted(given.items())
+        if hparams
+    ]
+    return [f"Settings of this suite: {'; '.join(said)}."] if said else []
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
