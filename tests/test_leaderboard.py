@@ -171,6 +171,18 @@ def test_methods_with_their_own_regime_stand_in_one_table_and_caps_are_said(tmp_
     assert any(note == f"local goes no further than {suite.scales[0]}: it takes an hour" for note in found.notes)
 
 
+def test_settings_that_the_suite_gave_a_method_are_said(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    first, second = suite.model_dump()["methods"]
+    own = {**second, "hparams": {"layer": 3, "lr": 5e-3, "max_batches": 1000, "skip_learnt": False}}
+    dataset, store = load_dataset(suite.dataset), Store(tmp_path / "results")
+    plan = bind(make_plan(type(suite).model_validate({**suite.model_dump(), "methods": [first, own]})), dataset)
+    for run in plan.runs:
+        write_run(store, run, dataset)
+    said = "Settings of this suite: local with layer 3, lr 0.005, max_batches 1,000, skip_learnt False."
+    assert said in board(plan, store).notes
+
+
 def test_nothing_to_show_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="editbench run --suite small"):
         build([], ABOUT)

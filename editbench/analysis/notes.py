@@ -88,7 +88,7 @@ def _by_document(names: Iterable[str]) -> list[Metric]:
 
 def about_settings(runs: Sequence[RunResult]) -> list[str]:
     """Name the hyper-parameters that a suite gave its methods in place of their own."""
-    given = {run.manifest["label"]: (run.manifest.get("method") or {}).get("hparams_given") or {} for run in runs}
+    given = {run.manifest["label"]: run.manifest["method"]["hparams_given"] for run in runs}
     said = [
         f"{label} with {', '.join(f'{name} {_plain(value)}' for name, value in hparams.items())}"
         for label, hparams in sorted(given.items())
