@@ -128,6 +128,28 @@ def test_a_folder_without_tasks_is_refused(tmp_path: Path) -> None:
         names(CapabilitySpec(tasks=["./nowhere"]), tmp_path)
 
 
+@pytest.mark.parametrize("text", ["include: common\n", "include: [shared, common]\n"])
+def test_a_task_that_includes_what_is_not_there_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    (folder / "shared").write_text("output_type: multiple_choice\n")
+    (folder / "more.yaml").write_text(text + "task: more\n")
+    with pytest.raises(UserError, match=r"more\.yaml includes common, which is not there"):
+        names(CapabilitySpec(tasks=[str(folder)]), tmp_path)
+    (folder / "common").write_text("include: deeper\n")
+    with pytest.raises(UserError, match=r"common includes deeper, which is not there"):
+        names(CapabilitySpec(tasks=[str(folder)]), tmp_path)
+    (folder / "deeper").write_text("dataset_path: json\n")
+    assert "more" in names(CapabilitySpec(tasks=[str(folder)]), tmp_path)
+
+
+@pytest.mark.parametrize("given", ["mine", "mine/more.yml"])
+def test_a_task_in_a_yml_is_refused_because_lm_eval_does_not_read_it(tmp_path: Path, given: str) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    (folder / "toy_write.yaml").rename(folder / "more.yml")
+    with pytest.raises(UserError, match=r"more\.yml describes a task, but lm-eval reads files named \.yaml alone"):
+        names(CapabilitySpec(tasks=[str(tmp_path / given)]), tmp_path)
+
+
 def test_the_suites_settings_win_over_a_tasks_own(tmp_path: Path) -> None:
     one = {"task": "mmlu", "num_fewshot": 5, "limit": 7, "metric": "acc"}
     [own_settings] = resolve(CapabilitySpec(tasks=[one]), Cache(tmp_path)).asked
