@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from capability_folder import write_tasks
+from click.testing import CliRunner
 
 from editbench.cache import Cache
 from editbench.capability import tasks
@@ -13,8 +14,9 @@ from editbench.capability.cost import tokens
 from editbench.capability.index import Known
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import SETS, lacking, resolve
+from editbench.cli import cli
 from editbench.errors import BadSuite, UnknownName, UserError
-from editbench.plan import make_plan
+from editbench.plan import check_names, make_plan
 from editbench.suite import load_suite, parse_suite
 
 OWN = {name: Known(name, "TASK", None) for name in ("mmlu", "hellaswag", "gsm8k", "nq_open", "sst2", "wmt16-de-en")}
@@ -90,6 +92,18 @@ def test_capability_is_no_part_of_a_runs_identity() -> None:
 def test_an_unknown_task_is_refused_with_what_was_meant(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean hellaswag"):
         names(CapabilitySpec(tasks=["helaswag"]), tmp_path)
+
+
+def test_an_unknown_task_is_blamed_on_where_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE + "capability: mmluu\n")
+    in_file = CliRunner().invoke(cli, ["run", "--suite", str(tmp_path / "s.yaml"), "--dry-run"])
+    assert in_file.exit_code == 2 and "s.yaml, line 7: There is no task named 'mmluu'" in in_file.stderr
+    given = CliRunner().invoke(cli, ["run", "--suite", str(tmp_path / "s.yaml"), "--dry-run", "--capability", "mmluuu"])
+    assert given.exit_code == 2 and "line" not in given.stderr
+    assert "--capability mmluuu: There is no task named 'mmluuu'." in given.stderr and "mmlu" in given.stderr
+    called = load_suite(str(tmp_path / "s.yaml")).with_capability(["mmluuu"])
+    with pytest.raises(UnknownName):
+        check_names(make_plan(called))
 
 
 def test_a_set_stands_for_its_tasks_with_their_own_settings(tmp_path: Path) -> None:
