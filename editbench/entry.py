@@ -69,6 +69,7 @@ def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
     for name in (entry.model, entry.unedited):
         if name is not None:
             check_model_name(name)
+    _refuse_revision(entry)
     _refuse_label(suite, entry)
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
@@ -81,7 +82,20 @@ def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
     return Prepared(bind(Plan(own, (run,)), dataset), dataset)
 
 
+def _refuse_revision(entry: Entry) -> None:
+    from editbench.models.builtin import ALIASES
+
+    if entry.revision is not None and (entry.model in ALIASES or Path(entry.model).expanduser().exists()):
+        raise UserError(
+            f"--revision {entry.revision}: {entry.model} is not on the hub, and has no revisions.",
+            hint="Leave it out, or give the hub id.",
+        )
+
+
 def _refuse_label(suite: Suite, entry: Entry) -> None:
+    parts = Path(entry.label).parts
+    if entry.label and (".." in parts or not any(letter.isalnum() for letter in entry.label)):
+        raise UserError(f"--label {entry.label}: this is no name.", "Expected letters or digits.", "--label theirs")
     if entry.shown in {method.shown for method in suite.methods} - {METHOD}:
         raise UserError(
             f"The suite {suite.name} has a method called {entry.shown!r} itself.",

@@ -237,7 +237,9 @@ class Suite(_Strict):
         if not tasks:
             return self._replaced({"capability": None})
         kept = {} if self.capability is None else self.capability.model_dump()
-        return self._replaced({"capability": {**kept, "tasks": list(tasks)}})
+        changed = self._replaced({"capability": {**kept, "tasks": list(tasks)}})
+        changed._lines = {place: line for place, line in self._lines.items() if place != "capability"}
+        return changed
 
     def _replaced(self, chosen: Mapping[str, Any]) -> Suite:
         try:

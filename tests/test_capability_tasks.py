@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from capability_folder import write_tasks
+from click.testing import CliRunner
 
 from editbench.cache import Cache
 from editbench.capability import tasks
@@ -13,8 +14,9 @@ from editbench.capability.cost import tokens
 from editbench.capability.index import Known
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import SETS, lacking, resolve
+from editbench.cli import cli
 from editbench.errors import BadSuite, UnknownName, UserError
-from editbench.plan import make_plan
+from editbench.plan import check_names, make_plan
 from editbench.suite import load_suite, parse_suite
 
 OWN = {name: Known(name, "TASK", None) for name in ("mmlu", "hellaswag", "gsm8k", "nq_open", "sst2", "wmt16-de-en")}
@@ -92,6 +94,18 @@ def test_an_unknown_task_is_refused_with_what_was_meant(tmp_path: Path) -> None:
         names(CapabilitySpec(tasks=["helaswag"]), tmp_path)
 
 
+def test_an_unknown_task_is_blamed_on_where_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE + "capability: mmluu\n")
+    in_file = CliRunner().invoke(cli, ["run", "--suite", str(tmp_path / "s.yaml"), "--dry-run"])
+    assert in_file.exit_code == 2 and "s.yaml, line 7: There is no task named 'mmluu'" in in_file.stderr
+    given = CliRunner().invoke(cli, ["run", "--suite", str(tmp_path / "s.yaml"), "--dry-run", "--capability", "mmluuu"])
+    assert given.exit_code == 2 and "line" not in given.stderr
+    assert "--capability mmluuu: There is no task named 'mmluuu'." in given.stderr and "mmlu" in given.stderr
+    called = load_suite(str(tmp_path / "s.yaml")).with_capability(["mmluuu"])
+    with pytest.raises(UnknownName):
+        check_names(make_plan(called))
+
+
 def test_a_set_stands_for_its_tasks_with_their_own_settings(tmp_path: Path) -> None:
     assert names(CapabilitySpec(tasks=["paper"]), tmp_path) == ["mmlu", "nq_open", "sst2", "wmt16-de-en", "gsm8k"]
     crisp = {task.task: (task.num_fewshot, task.limit) for task in SETS["crispedit"]}
@@ -126,6 +140,28 @@ def test_a_folder_without_tasks_is_refused(tmp_path: Path) -> None:
         names(CapabilitySpec(tasks=[str(tmp_path / "empty")]), tmp_path)
     with pytest.raises(UserError, match="no folder or file"):
         names(CapabilitySpec(tasks=["./nowhere"]), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["include: common\n", "include: [shared, common]\n"])
+def test_a_task_that_includes_what_is_not_there_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    (folder / "shared").write_text("output_type: multiple_choice\n")
+    (folder / "more.yaml").write_text(text + "task: more\n")
+    with pytest.raises(UserError, match=r"more\.yaml includes common, which is not there"):
+        names(CapabilitySpec(tasks=[str(folder)]), tmp_path)
+    (folder / "common").write_text("include: deeper\n")
+    with pytest.raises(UserError, match=r"common includes deeper, which is not there"):
+        names(CapabilitySpec(tasks=[str(folder)]), tmp_path)
+    (folder / "deeper").write_text("dataset_path: json\n")
+    assert "more" in names(CapabilitySpec(tasks=[str(folder)]), tmp_path)
+
+
+@pytest.mark.parametrize("given", ["mine", "mine/more.yml"])
+def test_a_task_in_a_yml_is_refused_because_lm_eval_does_not_read_it(tmp_path: Path, given: str) -> None:
+    folder = write_tasks(tmp_path / "mine")
+    (folder / "toy_write.yaml").rename(folder / "more.yml")
+    with pytest.raises(UserError, match=r"more\.yml describes a task, but lm-eval reads files named \.yaml alone"):
+        names(CapabilitySpec(tasks=[str(tmp_path / given)]), tmp_path)
 
 
 def test_the_suites_settings_win_over_a_tasks_own(tmp_path: Path) -> None:

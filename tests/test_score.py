@@ -261,6 +261,12 @@ def test_a_model_with_other_tokens_is_refused(place: Path, invoke: Invoke, tmp_p
         (("--model", "smollm2-135m", "--dataset", "facst"), "facts"),
         (("--model", "smollm2-135m", "--suite", "quickstart", "--dataset", "facts"), "both given"),
         (("--model", "smollm2-135m", "--suite", "quickstart", "--scale", "1", "--label", "locft-bf"), "--label"),
+        (("--model", "smollm2-135m", "--dataset", "facts", "--label", ".."), "--label ..: this is no name"),
+        (("--model", "smollm2-135m", "--dataset", "facts", "--label", "../a"), "--label ../a: this is no name"),
+        (
+            ("--model", "smollm2-135m", "--dataset", "facts", "--revision", "v1"),
+            "--revision v1: smollm2-135m is",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_loaded(

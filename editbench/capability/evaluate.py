@@ -101,7 +101,13 @@ class EditedLM(HFLM):  # type: ignore[misc]
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> Any:
         """Continue prompts, without a bar."""
         self._count(requests)
-        return super().generate_until(self._in_context(requests), disable_tqdm=True)
+        asked = self._in_context(requests)
+        if asked:  # text is written whatever the logits are
+            tokens = self.tok_encode(asked[0].args[0])[-self.max_length :]
+            logits = self._model_call(torch.tensor([tokens], device=self.device))
+            if tokens and bool(logits.isnan().all()):
+                raise FloatingPointError("no logit is a finite number")
+        return super().generate_until(asked, disable_tqdm=True)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return the messages as one prompt; an in-context edit's text goes before the last message of the user."""
@@ -128,9 +134,12 @@ class EditedLM(HFLM):  # type: ignore[misc]
         self.truncated += sum(len(prompt) + len(answer) > self.max_length + 1 for _, prompt, answer in requests)
         self._longest = max((len(answer) for _, _, answer in requests), default=None)
         try:
-            return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+            found = super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
         finally:
             self._longest = None
+        if found and all(math.isnan(loglikelihood) for loglikelihood, _ in found):
+            raise FloatingPointError("no log-likelihood is a finite number")
+        return found
 
     def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
         """Compute logits from where the first continuation of the batch begins; lm-eval counts them from the end."""

@@ -72,7 +72,7 @@ def folder_index(folder: Path, cache: Cache) -> Index:
     """Return the tasks of a folder of YAML. Raises :class:`UserError` if there are none."""
     if not folder.is_dir():
         raise UserError(f"There is no folder of tasks {folder}.", "Expected a folder with YAML files for lm-eval.")
-    for path in sorted(folder.rglob("*.yaml")):
+    for path in sorted((*folder.rglob("*.yaml"), *folder.rglob("*.yml"))):
         _refuse_broken(path)
     found = _index(folder.resolve(), folder_hash(folder), cache)
     if not found:
@@ -80,13 +80,26 @@ def folder_index(folder: Path, cache: Cache) -> Index:
     return found
 
 
-def _refuse_broken(path: Path) -> None:
-    """Raise :class:`UserError` for what is no YAML, which lm-eval would leave out; its tags are not looked at."""
+def _refuse_broken(path: Path, on_the_way: tuple[Path, ...] = ()) -> None:
+    """Raise :class:`UserError` for what lm-eval would leave out without a word.
+
+    That is what is no YAML (tags are not looked at), what includes a file that is not there, and a task in a ``.yml``.
+    """
     try:
-        yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise UserError(f"{path} is no valid YAML: {said}", hint="Mend it, or take it out.") from error
+    keys = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+    if path.suffix == ".yml" and not on_the_way and {"task", "group"} & set(keys):
+        raise UserError(f"{path} describes a task, but lm-eval reads files named .yaml alone.", hint="Rename it.")
+    given = keys.get("include")
+    for node in given.value if isinstance(given, yaml.SequenceNode) else [given] if given else []:
+        included = path.parent / str(node.value)
+        if not included.is_file():
+            raise UserError(f"{path} includes {node.value}, which is not there.", f"Expected {included}.")
+        if included not in on_the_way:
+            _refuse_broken(included, (*on_the_way, path))
 
 
 def _index(root: Path, content: str, cache: Cache) -> Index:

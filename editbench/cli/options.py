@@ -157,7 +157,19 @@ def with_capability(suite: Suite, given: Mapping[str, Any]) -> Suite:
     """Return the suite with the capability tasks that were given, or without any if that was asked for."""
     if given["no_capability"]:
         return suite.with_capability([])
-    return suite.with_capability(given["capability"]) if given["capability"] else suite
+    return _with_tasks(suite, given["capability"]) if given["capability"] else suite
+
+
+def _with_tasks(suite: Suite, tasks: Sequence[str]) -> Suite:
+    from editbench.errors import UserError
+    from editbench.plan import check_capability
+
+    changed = suite.with_capability(tasks)
+    try:
+        check_capability(changed)
+    except UserError as error:
+        raise UserError(f"--capability {','.join(tasks)}: {error.given}", error.expected, error.hint) from error
+    return changed
 
 
 def sorted_targets(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
