@@ -11,23 +11,30 @@ from editbench.report.tables import as_markdown
 BEGIN = "<!-- published results: made by `editbench results readme`, do not edit -->"
 END = "<!-- end of published results -->"
 
+# What the README's figures show, by their kind, with which the names of their files end.
+SHOWS = {"scale": "success against the number of edits", "capability": "success against capability"}
 NOTHING = "Nothing is published yet. `editbench results publish SUITE` takes finished runs of clean, pinned sources.\n"
 
 
 def figures(boards: Sequence[Leaderboard]) -> dict[str, dict[str, bytes]]:
-    """Return for each suite the files of its figure, success against scale, by name: SVG, and its numbers as CSV.
+    """Return for each suite the files of its figures by name: SVG, and the numbers as CSV.
 
-    None for a suite with results at one scale only, where there is no curve. A method looks the same in all of them.
+    Success against scale where there are several, success against capability where that was measured. A method looks
+    the same in all of them.
     """
     from editbench.report.figures.book import Order, files, look_of, pages
     from editbench.report.figures.evidence import Evidence
 
-    order = Order(("scale",), "screen", ("svg",), data=True)
+    order = Order(tuple(SHOWS), "screen", ("svg",), data=True)
     look = look_of(Evidence(tuple(boards)), order.preset)
     drawn: dict[str, dict[str, bytes]] = {}
     for board in boards:
-        curved = len({row.scale for row in board.rows}) > 1
-        found = pages(Evidence((board,)), order.kinds)[0] if curved else []
+        there = {
+            "scale": len({row.scale for row in board.rows}) > 1,
+            "capability": any("capability" in row.values for row in board.rows),
+        }
+        kinds = [kind for kind in SHOWS if there[kind]]
+        found = pages(Evidence((board,)), kinds)[0] if kinds else []
         drawn[board.about.suite] = dict(file for page in found for file in files(page, look, order))
     return drawn
 
@@ -45,7 +52,8 @@ def block(boards: Sequence[Leaderboard], drawn: Mapping[str, Sequence[str]]) -> 
 def section(board: Leaderboard, drawn: Sequence[str]) -> str:
     """Return what the README shows of one suite: its figures, and the leaderboard folded away under them."""
     title, _, table = as_markdown(board).partition("\n\n")
-    shown = [f"![{board.about.suite}: success against the number of edits]({address})\n" for address in drawn]
+    kinds = [address.removesuffix(".svg").rpartition("-")[2] for address in drawn]
+    shown = [f"![{board.about.suite}: {SHOWS[kind]}]({place})\n" for kind, place in zip(kinds, drawn, strict=True)]
     folded = ["<details><summary>The leaderboard</summary>\n", table, "</details>\n"]
     return "\n".join([f"{title}\n", *shown, *folded])
 
