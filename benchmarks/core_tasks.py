@@ -1,6 +1,6 @@
 """The core tasks on the built-in model: accuracy, standard error, time, and how they fall as the model is damaged.
 
-    python benchmarks/core_tasks.py [--noise 0 0.05 0.1 0.2 0.4 0.8] [--seeds 3] [--limit 100] [--threads 2]
+    python benchmarks/core_tasks.py [--noise 0 0.05 0.1 0.2 0.4 0.8] [--seeds 3] [--limit 100] [--dtype bfloat16]
 
 First the unharmed model on every item of every task. Then Gaussian noise is added to every weight matrix, its standard
 deviation a growing share of the matrix's own; each share is drawn ``--seeds`` times, and ``--limit`` takes the first
@@ -93,20 +93,22 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--only-harmed", action="store_true", help="leave the first table out")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # lm-eval explains itself at length
     import torch
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     from editbench.capability.core_tasks import TASKS, core_folder
+    from editbench.capability.evaluate import EditedLM
     from editbench.models.load import load_lm
 
     torch.set_num_threads(options.threads)
-    lm = load_lm(options.model)
-    harness = HFLM(pretrained=lm.model, tokenizer=lm.text.tokenizer, batch_size=32)
+    lm = load_lm(options.model, dtype=options.dtype)
+    harness = EditedLM(lm, options.batch_size)
     manager = TaskManager(include_path=str(core_folder()), include_defaults=False)
     if not options.only_harmed:
         unharmed(harness, manager, Counter(lm.model), TASKS)
