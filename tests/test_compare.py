@@ -307,3 +307,12 @@ def test_a_row_is_on_one_line_of_a_terminal_and_why_has_lines_of_its_own(tmp_pat
     assert all(len(line) > width - 25 for line in lines[row + 1 : end - 1])  # the whole width, but for the last
     why = next(verdict.says for verdict in found.verdicts if verdict.mark == "+")
     assert " ".join(" ".join(lines[row + 1 : end]).split()) == why
+
+
+def test_a_side_with_a_cap_is_said_not_to_have_been_meant_for_the_larger_scale(tmp_path: Path) -> None:
+    text = SUITE.replace("label: half}}", "label: half, cap: {{scale: 3, why: slow}}}}")
+    _, plan, dataset = make(tmp_path, text=text)
+    for run in plan.runs:
+        write_run(Store(tmp_path / "results"), run, dataset, outcome)
+    found = verdicts("half", WEIRD, "--suite", tmp_path / "many.yaml", "--results", tmp_path / "results")
+    assert "it was not to be run at 60" in str(found[WEIRD, 60, "reliability"]["says"])

@@ -137,13 +137,17 @@ def _finished(runs: Mapping[int, RunResult], scale: int, metrics: Sequence[str])
     for seed, run in sorted(runs.items()):
         cell = next((cell for cell in run.cells if cell.scale == scale), None)
         if cell is None or cell.status is not Status.DONE:
-            trouble.append("not finished" if cell is None else f"{cell.status}: {cell.data.get('reason', '')}")
+            trouble.append(_absent(run, scale) if cell is None else f"{cell.status}: {cell.data.get('reason', '')}")
             continue
         try:
             found[seed] = CellFrame(cell).condense(metrics)
         except StoreError as error:
             trouble.append(str(error).replace("\n", " "))
     return found, "; ".join(dict.fromkeys(trouble))
+
+
+def _absent(run: RunResult, scale: int) -> str:
+    return "not finished" if scale in run.manifest["scales"] else f"it was not to be run at {scale:,}"
 
 
 def _verdict(one: Match, scale: int, metric: Metric, sides: Sequence[dict[int, CellFrame]], why: str) -> Verdict:
