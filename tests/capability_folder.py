@@ -1,9 +1,17 @@
-"""A small folder of lm-eval tasks: two scored ones in a group, one that generates, and their documents beside them."""
+"""A small folder of lm-eval tasks: two scored ones in a group, one that generates, and their documents beside them.
+
+And what tests of capability do with it.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from editbench.cache import Cache
+from editbench.capability.bench import Bench
+from editbench.capability.spec import CapabilitySpec
 
 _SCORED = """\
 task: {name}
@@ -68,3 +76,19 @@ def write_tasks(folder: Path, version: str = "1.0", max_gen_toks: int = 4) -> Pa
     (folder / "toy_write.yaml").write_text(_GENERATED.replace("MOST", str(max_gen_toks)))
     (folder / "toy.yaml").write_text(_GROUP)
     return folder
+
+
+def native_yaml(path: str) -> Path:
+    """Return the file of one of lm-eval's own tasks."""
+    import lm_eval
+
+    return Path(str(lm_eval.__file__)).parent / "tasks" / path
+
+
+def made(folder: Path, cache: Path, **settings: Any) -> Bench:
+    """Return a bench of all tasks in a folder, or of one file."""
+    return Bench(CapabilitySpec(tasks=[str(folder)], batch_size=4, **settings), None, Cache(cache))
+
+
+def silent(share: float, note: str) -> None:
+    """Hear of progress, and say nothing."""

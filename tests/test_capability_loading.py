@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 import pytest
-from capability_folder import write_lines, write_tasks
+from capability_folder import native_yaml, write_lines, write_tasks
 
 from editbench.cache import Cache
 from editbench.capability import hub as hub_module
@@ -94,11 +94,20 @@ def test_the_hubs_own_warnings_do_not_reach_the_screen(capfd: pytest.CaptureFixt
 def test_a_file_of_another_form_is_named_with_its_columns_and_those_the_task_reads(
     tmp_path: Path, yaml: str, file: str, reads: str
 ) -> None:
-    import lm_eval
-
-    path = Path(str(lm_eval.__file__)).parent / "tasks" / yaml
     write_lines(tmp_path / "data" / file, [{"query": "why?", "options": ["a", "b"], "gold": 0}])
-    wanted = resolve(CapabilitySpec(tasks=[str(path)]), Cache(tmp_path / "cache"))
+    wanted = resolve(CapabilitySpec(tasks=[str(native_yaml(yaml))]), Cache(tmp_path / "cache"))
     [reason] = load_tasks(wanted.asked[0], wanted.index, LocalData(tmp_path / "data")).failed.values()
     said = f"{tmp_path}/data/{file} was found, but its columns do not fit: it has query, options, gold; "
     assert reason.startswith(f"{said}the task reads {reads} (") and "nor is it in" not in reason
+
+
+def test_examples_that_are_not_in_the_folder_are_a_reason_and_without_examples_they_are_not_needed(
+    tmp_path: Path,
+) -> None:
+    row = {"question": "What is it?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
+    write_lines(tmp_path / "data" / "arc_easy_test.jsonl", [row] * 3)
+    index = resolve(CapabilitySpec(tasks=[str(native_yaml("arc/arc_easy.yaml"))]), Cache(tmp_path)).index
+    data = LocalData(tmp_path / "data")
+    assert "arc_easy" in load_tasks(Asked("arc_easy"), index, data).tasks
+    failed = load_tasks(Asked("arc_easy", num_fewshot=3), index, data).failed
+    assert "holds no train split, which its 3 examples are from" in failed["arc_easy"]

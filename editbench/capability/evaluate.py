@@ -102,12 +102,17 @@ class EditedLM(HFLM):  # type: ignore[misc]
         """Continue prompts, without a bar."""
         self._count(requests)
         asked = self._in_context(requests)
-        if asked:  # text is written whatever the logits are
-            tokens = self.tok_encode(asked[0].args[0])[-self.max_length :]
-            logits = self._model_call(torch.tensor([tokens], device=self.device))
-            if tokens and bool(logits.isnan().all()):
-                raise FloatingPointError("no logit is a finite number")
+        self._refuse_nan(next((tokens for one in asked if (tokens := self.tok_encode(one.args[0]))), []))
         return super().generate_until(asked, disable_tqdm=True)
+
+    def _refuse_nan(self, tokens: list[int]) -> None:
+        """Raise FloatingPointError if no logit after this prompt is a number: text is written whatever they are."""
+        if not tokens:
+            return
+        with last_logits(self.edited):
+            logits = self._model_call(torch.tensor([tokens[-self.max_length :]], device=self.device))
+        if bool(logits.isnan().all()):
+            raise FloatingPointError("no logit is a finite number")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return the messages as one prompt; an in-context edit's text goes before the last message of the user."""
