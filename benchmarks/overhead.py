@@ -26,7 +26,7 @@ STEPS = {
     "_write": ("editing", ("editing", "preparing")),
     "_measure": ("probing", ("probing", "talking")),
 }
-OTHER = "imports, data, loading the model"
+OTHER = "the rest: imports, data, loading the model, hashing, ending"
 
 
 def carry_out(arguments: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def carry_out(arguments: argparse.Namespace) -> None:
     options = RunOptions(dtype=arguments.dtype)
     prepared = prepare(suite.model_copy(update={"methods": [bounded]}), options)
     seconds: Counter[str] = Counter()
-    last = [arguments.began, OTHER]
+    last = [time.time(), OTHER]
 
     class Watched(Progress):
         """Adds up what each step took."""
@@ -59,6 +59,7 @@ def carry_out(arguments: argparse.Namespace) -> None:
     watched = Watched()
     execute(prepared.plan, prepared.dataset, Store(Path(arguments.child, "results")), options, watched)
     watched.show()
+    del seconds[OTHER]  # the parent knows how long the whole took
     Path(arguments.child, "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
 
 
@@ -70,7 +71,6 @@ def main() -> None:
     parser.add_argument("--max-batches", type=int, default=1000)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         carry_out(arguments)
@@ -78,9 +78,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         looks = Path(folder, "looks.txt")
         spy = ["py-spy", "record", "--gil", "--rate", str(RATE), "--format", "raw", "--output", str(looks), "--"]
-        again = [sys.executable, *sys.argv, "--child", folder, "--began", str(time.time())]
+        again = [sys.executable, *sys.argv, "--child", folder]
+        began = time.time()
         subprocess.run([*spy, *again], check=True)
+        whole = time.time() - began
         seconds = json.loads(Path(folder, "seconds.json").read_text(encoding="utf-8"))
+        seconds = {OTHER: whole - sum(seconds.values()), **seconds}
         held = Counter()
         for line in looks.read_text(encoding="utf-8").splitlines():
             stack, _, count = line.rpartition(" ")
@@ -89,7 +92,6 @@ def main() -> None:
     print("| step | seconds | interpreter at work | share |\n|---|---|---|---|")
     for step, spent in seconds.items():
         print(f"| {step} | {spent:.1f} | {held[step]:.1f} | {held[step] / spent:.1%} |")
-    whole = sum(seconds.values())
     print(f"| **all** | {whole:.1f} | {held.total():.1f} | {held.total() / whole:.1%} |")
 
 

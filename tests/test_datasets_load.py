@@ -156,14 +156,16 @@ def test_a_hub_dataset_is_read_at_its_revision(monkeypatch: pytest.MonkeyPatch) 
 def test_a_named_set_is_read_from_a_hub_id_through_the_hubs_own_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import datasets
+
     (tmp_path / "org" / "set").mkdir(parents=True)
     record = {"src": "Where is Ulm?", "pred": "Bonn", "rephrase": "Ulm is where?", "alt": "Kiel", "answers": ["Ulm"]}
     save(tmp_path / "org" / "set" / "train.jsonl", {**record, "subject": "Ulm", "loc": "Who sang?", "loc_ans": "Nena"})
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)  # a folder in the hub's layout stands for org/set
     dataset = load_dataset(DatasetSpec(name="zsre", path="org/set"))
     assert [(r.subject, r.target_new) for r in dataset.requests] == [("Ulm", "Kiel")]
-    assert dataset.source == "org/set"
+    assert dataset.source == "org/set" and any((tmp_path / "cache").rglob("*.arrow"))
 
 
 def test_a_suite_takes_a_pinned_hub_dataset_as_its_data() -> None:

@@ -215,6 +215,20 @@ def test_failed_cells_only_are_said_and_nothing_is_written(tmp_path: Path) -> No
     assert not (tmp_path / "f").exists()
 
 
+def without_capability(run: RunSpec, scale: int) -> Any:
+    rows, done = outcome(run, scale)
+    return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts)
+
+
+def crosses(root: Path, name: str) -> list[Any]:
+    """Draw a kind of figure and return the colours of the crosses on its axis."""
+    found = evidence(root)
+    look = Look(PRESETS["icml"], marks(found.methods()))
+    with look.settings():
+        axes = kind(name).draw(kind(name).numbers(found), look).axes[0]
+    return [line.get_color() for line in axes.get_lines() if line.get_marker() == "x"]
+
+
 def test_a_cell_that_failed_is_a_cross_on_the_axis_and_a_note(tmp_path: Path) -> None:
     def partly(run: RunSpec, scale: int) -> Any:
         return failed(run, scale) if (run.label, scale) == ("half", 40) else outcome(run, scale)
@@ -222,20 +236,11 @@ def test_a_cell_that_failed_is_a_cross_on_the_axis_and_a_note(tmp_path: Path) ->
     root = fill(tmp_path, partly)
     result = invoke("fig", root, "--kind", "scale", "--format", "png", "--out", tmp_path / "f")
     assert "half on smollm2-135m at 40 has no numbers: failed: boom" in result.stderr
-    found = evidence(root)
-    look = Look(PRESETS["icml"], marks(found.methods()))
-    with look.settings():
-        axes = kind("scale").draw(kind("scale").numbers(found), look).axes[0]
-    crosses = [line for line in axes.get_lines() if line.get_marker() == "x"]
-    assert len(crosses) == 1 and crosses[0].get_color() == look.marks["half"].colour
+    assert crosses(root, "scale") == [marks(evidence(root).methods())["half"].colour]
 
 
 def test_without_capability_all_other_kinds_are_drawn_and_how_to_measure_it_is_said(tmp_path: Path) -> None:
-    def plain(run: RunSpec, scale: int) -> Any:
-        rows, done = outcome(run, scale)
-        return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts)
-
-    root = fill(tmp_path, plain)
+    root = fill(tmp_path, without_capability)
     result = invoke("fig", root, "--format", "png", "--out", tmp_path / "f")
     assert result.exit_code == 0
     assert {path.stem for path in (tmp_path / "f").iterdir()} == {
@@ -248,12 +253,8 @@ def test_without_capability_all_other_kinds_are_drawn_and_how_to_measure_it_is_s
 
 
 def test_a_figure_of_one_suite_that_would_be_empty_is_not_written_and_said(tmp_path: Path) -> None:
-    def plain(run: RunSpec, scale: int) -> Any:
-        rows, done = outcome(run, scale)
-        return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts)
-
     root = fill(tmp_path)
-    fill(tmp_path, plain, name="bare")
+    fill(tmp_path, without_capability, name="bare")
     for kinds in ("all", "drift,capability"):
         out = tmp_path / kinds
         result = invoke("--results", root, "--kind", kinds, "--format", "png", "--out", out)
@@ -284,11 +285,7 @@ def test_a_done_cell_without_the_metric_is_no_cross_but_a_note(tmp_path: Path) -
     root = fill(tmp_path, partly)
     result = invoke("fig", root, "--kind", "drift", "--format", "png", "--out", tmp_path / "f")
     assert "fig: no capability-ratio of half on smollm2-135m at 40: it was not measured" in result.stderr
-    found = evidence(root)
-    look = Look(PRESETS["icml"], marks(found.methods()))
-    with look.settings():
-        axes = kind("drift").draw(kind("drift").numbers(found), look).axes[0]
-    assert [line for line in axes.get_lines() if line.get_marker() == "x"] == []
+    assert crosses(root, "drift") == []
 
 
 def test_a_panel_of_a_model_without_values_says_so(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_without_the_documents_no_ranks_by_them_are_claimed_and_damaged_ones_are
     publish("small.yaml", store.root, Path("published"))
     shared = Path("published/runs/small") / SHARED_DOCUMENTS
     asked = ("--results", "published", "--metrics", "reliability,capability")
-    claim, missing = "on the same requests (Capability: documents)", "Methods are not compared by Capability"
+    claim, missing = "on the same requests (documents for Capability)", "Methods are not compared by Capability"
     said = " ".join(board(*asked)["notes"])
     assert claim in said and missing not in said
     shared.write_bytes(shared.read_bytes()[:50])

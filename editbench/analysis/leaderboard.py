@@ -208,9 +208,8 @@ def _with_areas(about: About) -> tuple[About, list[str]]:
             "Expected a metric that is a mean over requests, such as reliability.",
             "Leave out --over-scales, or name other --metrics.",
         )
-    return replace(about, metrics=there), [f"not shown, as there is no area of it over scales: {lacking}"] * bool(
-        lacking
-    )
+    said = [f"not shown, as there is no area of it over scales: {lacking}"] if lacking else []
+    return replace(about, metrics=there), said
 
 
 def with_fronts(board: Leaderboard, metrics: Sequence[str]) -> Leaderboard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from editbench.analysis.leaderboard import About, Row
     from editbench.plan import Plan
     from editbench.store import RunResult
+
+_TEST = re.compile(r"exact McNemar|(?:exact )?paired permutation|two-level t(?= over)")
+
+
+def listed(names: Iterable[str], word: str = "and") -> str:
+    """Return names as a sentence has them: ``a, b and c``."""
+    *most, last = names
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def about_intervals(rows: Sequence[Row], about: About) -> list[str]:
@@ -43,10 +52,12 @@ def _about_standings(rows: Sequence[Row], about: About, tests: Sequence[str]) ->
     if not tests:
         return ["One method: compared with nobody."]
     uneven = len({(row.model, row.scale, row.seeds) for row in ranked}) > len({(r.model, r.scale) for r in ranked})
+    by = listed((_TEST.sub(lambda test: f"the {test[0]} test", name) for name in tests), "or")
     return [
         f"Rank by {main.title}, with the places it may have; methods that share a letter cannot be told apart. "
-        f"All pairs on the same {_units(about)}{' and seeds' if uneven else ''}: {'; '.join(tests)}; Holm, 5%. "
-        f"Bold: best, or not separably worse, of {FEWEST} or more."
+        f"All pairs of methods are compared on the same {_units(about)}{' and seeds' if uneven else ''} by {by}, "
+        "corrected by Holm's method at the 5% level. "
+        f"Bold: the best, and what is not separably worse, where there are {FEWEST} or more of these."
     ]
 
 
@@ -78,7 +89,7 @@ def _compared(about: About, rows: Sequence[Row]) -> About:
 def _units(about: About) -> str:
     """Say over what intervals and tests are: requests, but for what is measured by document."""
     titles = [metric.title for metric in _by_document(about.metrics)]
-    return f"requests ({', '.join(titles)}: documents)" if titles else "requests"
+    return f"requests (documents for {', '.join(titles)})" if titles else "requests"
 
 
 def _by_document(names: Iterable[str]) -> list[Metric]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from editbench.analysis.contest import FEWEST
+from editbench.analysis.notes import listed
 from editbench.metrics import METRICS
 from editbench.report.tables import heading, statement
 
@@ -16,18 +15,13 @@ if TYPE_CHECKING:
 
 _STOPS = {"eos-newline-sentence": "until the end-of-text token, a newline or the end of a sentence"}
 _SCORED = {"after-all": "every request is scored after the last edit of its scale was written"}
-_TEST = re.compile(r"exact McNemar|(?:exact )?paired permutation|two-level t(?= over)")
-_PAIRS = re.compile(r"All pairs on the same (\w+(?: \(.*?\))?(?: and seeds)?): (.*); Holm, 5%\.")
-_DOCUMENTS = re.compile(r"requests \(([^()]*): documents\)")
-_BOLD = f"Bold: best, or not separably worse, of {FEWEST} or more."
-_BOLD_SPOKEN = f"Bold: the best, and what is not separably worse, where there are {FEWEST} or more of these."
 _SPELLED = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def caption(board: Leaderboard) -> list[str]:
     """Return the sentences of a leaderboard's caption."""
     lines = statement(board)
-    other = [_spoken(line) for line in lines if not line.startswith("Protocol ")]
+    other = [line for line in lines if not line.startswith("Protocol ")]
     rows = [row for row in board.rows if row.n]
     title = heading(board)
     said = [other[0], *_protocol([board]), *other[1:], f"a row has {_counted(rows)}"]
@@ -64,12 +58,6 @@ def counted(n: int, noun: str) -> str:
     return f"{number} {noun}{'' if n == 1 else 's'}"
 
 
-def listed(names: Iterable[str], word: str = "and") -> str:
-    """Return names as a sentence has them: ``a, b and c``."""
-    *most, last = names
-    return f"{', '.join(most)} {word} {last}" if most else last
-
-
 def _protocol(boards: Sequence[Leaderboard], several: bool = False) -> list[str]:
     p: Mapping[str, Any] = boards[0].protocol
     stop, scored = (words.get(p[key], str(p[key])) for key, words in (("stop", _STOPS), ("scored", _SCORED)))
@@ -100,20 +88,6 @@ def _counted(rows: Sequence[Row]) -> str:
     most = f"{numbers[-1]:,} request{'' if numbers[-1] == 1 else 's'}"
     of = f"the seed is {seeds[0]}" if len(seeds) == 1 else f"the seeds are {listed(map(str, seeds))}"
     return f"{least}{most}, all its seeds together; {of}"
-
-
-def _spoken(note: str) -> str:
-    """Return a note of a leaderboard with its tests in words."""
-    note = note.replace(_BOLD, _BOLD_SPOKEN)
-    return _DOCUMENTS.sub(r"requests (documents for \1)", _PAIRS.sub(_tests, note))
-
-
-def _tests(found: re.Match[str]) -> str:
-    names = [_TEST.sub(lambda test: f"the {test[0]} test", name) for name in found[2].split("; ")]
-    by = listed(names, "or")
-    return (
-        f"All pairs of methods are compared on the same {found[1]} by {by}, corrected by Holm's method at the 5% level."
-    )
 
 
 def ranks_of(metric: str, blocks: int) -> str:

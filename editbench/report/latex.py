@@ -14,6 +14,7 @@ from itertools import groupby
 from math import ceil
 
 from editbench.analysis.leaderboard import Leaderboard, Row
+from editbench.analysis.notes import listed
 from editbench.report import captions
 from editbench.report.escape import latex, one_line
 from editbench.report.tables import cells, first_metric, headers, marked, split_columns
@@ -201,7 +202,7 @@ def _body(rows: Sequence[tuple[Row, list[Field]]], names: int, marks: dict[str, 
 def _caption(board: Leaderboard, heads: Sequence[str], number: int, tables: int) -> str:
     first = f"Table~\\ref{{tab:{_key(board.about.suite)}}}"
     if number:
-        shown = latex(captions.listed(re.sub(" [↑↓]$", "", head) for head in heads))
+        shown = latex(listed(re.sub(" [↑↓]$", "", head) for head in heads))
         return (
             f"{latex(board.about.suite)}, continued ({number + 1} of {tables}): {shown}. {first} says how it was made."
         )
