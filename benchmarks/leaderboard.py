@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from editbench.base.files import append_lines
 from editbench.datasets import load_dataset
-from editbench.plan import RunOptions, RunSpec, bind, make_plan
-from editbench.provenance import manifest
-from editbench.store import CellOutcome, Status, Store, append_lines
-from editbench.suite import parse_suite
+from editbench.plan.runs import RunOptions, RunSpec, bind, make_plan
+from editbench.plan.suite import parse_suite
+from editbench.results.manifest import manifest
+from editbench.results.store import CellOutcome, Status, Store
 
 KINDS = ("edit", "rephrase", "neighbour", "locality")
 WORDS = np.array(["amber", "basalt", "cobalt", "damask", "ebony", "fuchsia", "garnet", "heather", "indigo", "jasper"])

@@ -16,7 +16,7 @@ import time
 import torch
 from editbench_methods._solves import Factor, least_change
 
-from editbench.meter import peak_memory, reset_peak_memory
+from editbench.base.meter import peak_memory, reset_peak_memory
 
 
 def main() -> None:

@@ -31,12 +31,12 @@ OTHER = "the rest: imports, data, loading the model, hashing, ending"
 
 def carry_out(arguments: argparse.Namespace) -> None:
     """Run the cell and write down the seconds of each step."""
-    from editbench.plan import RunOptions
-    from editbench.progress import Progress
-    from editbench.results import prepare
-    from editbench.runner import execute
-    from editbench.store import Store
-    from editbench.suite import load_suite
+    from editbench.base.progress import Progress
+    from editbench.plan.runs import RunOptions
+    from editbench.plan.suite import load_suite
+    from editbench.results.store import Store
+    from editbench.running.launch import prepare
+    from editbench.running.runner import execute
 
     suite = load_suite("counterfact-100k").with_options(methods=[arguments.method], scales=[arguments.requests])
     [method] = suite.methods

@@ -56,8 +56,8 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
     from editbench_methods import _training as engine
     from editbench_methods.locft_bf import LocFTBF
 
+    from editbench.base.meter import peak_memory, reset_peak_memory
     from editbench.datasets import load_dataset, ordered
-    from editbench.meter import peak_memory, reset_peak_memory
     from editbench.models.load import load_lm
 
     lm = load_lm("smollm2-135m", dtype=variant.split()[1])

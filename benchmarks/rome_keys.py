@@ -16,13 +16,14 @@ import torch
 from editbench_methods._prompts import Case, cases
 from editbench_methods.rome import Rome
 
+from editbench.base.seeds import torch_generator
 from editbench.cache import Cache
 from editbench.datasets import DatasetSpec, load_dataset, ordered
-from editbench.health import perplexity
+from editbench.measure.collapse import perplexity
 from editbench.models.lm import LM
 from editbench.models.load import load_lm
 from editbench.models.residual import ResidualStream
-from editbench.seeds import torch_generator
+from editbench.plan.settings import settings_for
 
 SEED = 7
 MEANS = ("uniform", "bare-half")
@@ -31,7 +32,7 @@ QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
 
 def rome(lm: LM, **hparams: str) -> Rome:
     """Return ROME ready for use."""
-    method = Rome(Rome.settings(lm.shape, hparams).values)
+    method = Rome(settings_for(Rome, lm.shape, hparams).values)
     method.prepare(lm, Cache())
     return method
 

@@ -27,21 +27,22 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from editbench.base.seeds import torch_generator
 from editbench.cache import Cache
 from editbench.datasets import DatasetSpec, load_dataset, ordered
-from editbench.health import perplexity
-from editbench.measure import Examination
+from editbench.measure.collapse import perplexity
+from editbench.measure.examination import Examination
 from editbench.method import Method, WeightEdit
 from editbench.metrics.generation import exact_match, starts_with
 from editbench.metrics.success import new_is_likelier, true_is_likelier
 from editbench.models.generate import Outcome
 from editbench.models.load import load_lm
-from editbench.protocol import Protocol
-from editbench.registry import load_method
+from editbench.plan.protocol import Protocol
+from editbench.plan.registry import load_method
+from editbench.plan.settings import settings_for
+from editbench.plan.suite import Probes
 from editbench.requests import EDIT, NEIGHBOUR, REPHRASE, Request
-from editbench.seeds import torch_generator
-from editbench.stream import Stream
-from editbench.suite import Probes
+from editbench.running.stream import Stream
 
 SEED = 7
 # Hyper-parameters that leave the value vectors as they are, so that trials that differ only in them share those.
@@ -98,7 +99,7 @@ class Bench:
     def try_one(self, trial: dict[str, Any]) -> Tried:
         """Return what a trial's settings come to."""
         method_class = load_method(trial["method"])
-        method = method_class(method_class.settings(self.lm.shape, trial["hparams"]).values)
+        method = method_class(settings_for(method_class, self.lm.shape, trial["hparams"]).values)
         method.prepare(self.lm, self.cache)
         if trial["mode"] == "single":
             return self._single(method)

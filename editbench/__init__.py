@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from editbench.errors import EditbenchError, UserError
 
 if TYPE_CHECKING:
-    from editbench.results import Results
-    from editbench.suite import Suite
+    from editbench.plan.suite import Suite
+    from editbench.running.outcome import Results
 
 __all__ = ["EditbenchError", "UserError", "apply_delta", "run"]
 
@@ -29,8 +29,8 @@ def run(
     device: str = "auto",
     dtype: Any = "float32",
 ) -> Results:
-    """Run a suite, or what is missing of it; see :func:`editbench.results.run`."""
-    from editbench.results import run as run_suite
+    """Run a suite, or what is missing of it; see :func:`editbench.running.launch.run`."""
+    from editbench.running.launch import run as run_suite
 
     return run_suite(
         suite,
@@ -45,7 +45,7 @@ def run(
 
 
 def apply_delta(model: Any, path: str | Path) -> None:
-    """Write an exported delta into the model it was made for; see :func:`editbench.delta.apply_delta`."""
-    from editbench.delta import apply_delta as apply
+    """Write an exported delta into the model it was made for; see :func:`editbench.running.delta.apply_delta`."""
+    from editbench.running.delta import apply_delta as apply
 
     apply(model, path)

@@ -7,16 +7,13 @@ reverts it; the method never leaves a trace in the model by itself. ``editbench 
 from __future__ import annotations
 
 import copy
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from editbench.errors import UnknownName, UserError
 from editbench.requests import Request
 from editbench.savepoint import Savepoint
 
@@ -36,20 +33,6 @@ class Hparams(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Hyper-parameters resolved for one model, and where they came from.
-
-    Attributes
-    ----------
-    values: the validated hyper-parameters.
-    source: the paper or study a published entry names, or ``heuristic`` where this model has none.
-    """
-
-    values: Hparams
-    source: str
 
 
 class Applied(ABC):
@@ -196,13 +179,6 @@ class _AppliedContext(Applied):
         self.lm.context = self.before
 
 
-def _published(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the YAML of published settings that lies beside a method's file; {} if there is none."""
-    import yaml
-
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-
-
 class Method(ABC):
     """A way of writing requests into a model. Subclass it, fill in the class attributes, implement ``edit``.
 
@@ -238,32 +214,6 @@ class Method(ABC):
     def heuristics(cls, shape: ModelShape) -> dict[str, Any]:
         """Return depth-relative hyper-parameters for a model that has no published entry."""
         return {}
-
-    @classmethod
-    def settings(cls, shape: ModelShape, overrides: Mapping[str, Any] | None = None) -> Settings:
-        """Resolve hyper-parameters for a model: published entry, else heuristics; then ``overrides``.
-
-        Raises :class:`UserError` that names the bad key or value.
-        """
-        from editbench.models.families import family_of
-
-        beside = Path(inspect.getfile(cls)).with_suffix(".yaml")
-        entry = dict(_published(beside).get(family_of(shape) or "", {}))
-        source = entry.pop("source", None) or "heuristic"
-        base = entry or cls.heuristics(shape)
-        values = {**base, **(overrides or {})}
-        unknown = sorted(set(values) - set(cls.Hparams.model_fields))
-        if unknown:
-            raise UnknownName(f"hyper-parameter of {cls.name}", unknown[0], cls.Hparams.model_fields)
-        try:
-            return Settings(cls.Hparams(**values), source)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UserError(
-                f"{cls.name}: hyper-parameter {key} = {first['input']!r}: {first['msg']}.",
-                hint=f"See its hyper-parameters: editbench show method {cls.name}",
-            ) from error
 
     @classmethod
     def flops(cls, shape: ModelShape, hparams: Any, n_requests: int, tokens: float) -> float:

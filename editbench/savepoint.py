@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from editbench.store import replace_file
+from editbench.base.files import replace_file
 
 if TYPE_CHECKING:
     import torch

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from editbench.base.machine import packages
 from editbench.errors import BadData, UserError
 from editbench.models.partial import Stopped, input_seen, run_until_stopped
 from editbench.models.prefix import by_length, pass_tokens
 from editbench.models.sample import self_text, trimmed
-from editbench.provenance import packages
 
 if TYPE_CHECKING:
     from editbench.cache import Cache

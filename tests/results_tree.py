@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from editbench.datasets import Dataset, load_dataset
-from editbench.plan import Plan, RunOptions, RunSpec, bind, make_plan
-from editbench.provenance import manifest
-from editbench.records import Record
-from editbench.store import CellOutcome, Status, Store
-from editbench.suite import Suite, parse_suite
+from editbench.plan.runs import Plan, RunOptions, RunSpec, bind, make_plan
+from editbench.plan.suite import Suite, parse_suite
+from editbench.results.manifest import manifest
+from editbench.results.records import Record
+from editbench.results.store import CellOutcome, Status, Store
 
 SUITE = """\
 # small

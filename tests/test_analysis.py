@@ -16,9 +16,10 @@ from statsmodels.stats.proportion import proportion_confint
 from editbench.analysis.aggregate import CellFrame, Value, evaluate, load_records
 from editbench.analysis.retention import age_curve, age_edges, area
 from editbench.analysis.statistics import harmonic_interval, harmonic_mean, mean_interval, wilson
+from editbench.base.files import append_lines
 from editbench.errors import StoreError
 from editbench.metrics import METRICS
-from editbench.store import CellResult, append_lines
+from editbench.results.store import CellResult
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (95, 100), (1, 100_000)])

@@ -12,15 +12,16 @@ from capability_folder import rows, write_lines, write_tasks
 from results_tree import save_tiny_model
 
 from editbench.analysis.statistics import normal_interval
+from editbench.base.progress import Progress
 from editbench.capability import bench as bench_module
 from editbench.capability.evaluate import measure
 from editbench.metrics.capability import capability, capability_error, capability_ratio, capability_ratio_error
-from editbench.plan import RunOptions
-from editbench.progress import Progress
-from editbench.results import Results, carry_out, prepare
-from editbench.runner import Runner
-from editbench.stream import Stream
-from editbench.suite import parse_suite
+from editbench.plan.runs import RunOptions
+from editbench.plan.suite import parse_suite
+from editbench.running.launch import carry_out, prepare
+from editbench.running.outcome import Results
+from editbench.running.runner import Runner
+from editbench.running.stream import Stream
 
 SUITE = """
 name: tiny

@@ -11,12 +11,14 @@ import pytest
 from results_tree import SUITE, done, write_all
 
 from editbench.analysis.leaderboard import Leaderboard
+from editbench.analysis.stored import stored_leaderboard
+from editbench.base.files import append_lines
 from editbench.cache import Cache
 from editbench.capability.tasks import resolve
-from editbench.plan import Plan, RunSpec
-from editbench.records import Record
-from editbench.results import Results, stored_leaderboard
-from editbench.store import CellOutcome, append_lines
+from editbench.plan.runs import Plan, RunSpec
+from editbench.results.records import Record
+from editbench.results.store import CellOutcome
+from editbench.running.outcome import Results
 
 METRICS = ["reliability", "capability", "capability-ratio"]
 

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 from results_tree import SUITE, done, write_all, write_data, write_run
 
-import editbench.results
+import editbench.running.launch
+from editbench.base.progress import Progress
 from editbench.cli import COMMANDS, cli
-from editbench.plan import Plan, RunOptions
-from editbench.progress import Progress
-from editbench.store import CellOutcome, Status, Store
+from editbench.plan.runs import Plan, RunOptions
+from editbench.results.store import CellOutcome, Status, Store
 
 Invoke = Callable[..., Result]
 
@@ -57,9 +57,9 @@ class Pretender:
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Pretender:
     pretender = Pretender()
-    module = type(sys)("editbench.runner")
+    module = type(sys)("editbench.running.runner")
     module.execute = pretender.execute  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "editbench.runner", module)
+    monkeypatch.setitem(sys.modules, "editbench.running.runner", module)
     return pretender
 
 
@@ -133,7 +133,7 @@ def test_an_unexpected_exception_is_not_hidden(
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys.modules["editbench.runner"], "execute", broken)
+    monkeypatch.setattr(sys.modules["editbench.running.runner"], "execute", broken)
     assert isinstance(invoke("run", "--suite", suite).exception, ZeroDivisionError)
 
 
@@ -362,7 +362,7 @@ def test_leaderboard_of_results_loads_no_torch(tmp_path: Path) -> None:
 def test_results_are_carried_out_by_the_runner_and_progress_is_closed(
     suite: Path, runner: Pretender, tmp_path: Path
 ) -> None:
-    from editbench.suite import load_suite
+    from editbench.plan.suite import load_suite
 
     closed = []
 
@@ -370,8 +370,8 @@ def test_results_are_carried_out_by_the_runner_and_progress_is_closed(
         def close(self) -> None:
             closed.append(True)
 
-    prepared = editbench.results.prepare(load_suite(suite), RunOptions())
+    prepared = editbench.running.launch.prepare(load_suite(suite), RunOptions())
     runner.interrupt = True
     with pytest.raises(KeyboardInterrupt):
-        editbench.results.carry_out(prepared, tmp_path / "r", RunOptions(), Watched())
+        editbench.running.launch.carry_out(prepared, tmp_path / "r", RunOptions(), Watched())
     assert closed == [True]

@@ -16,11 +16,11 @@ from editbench.analysis.compare import compare
 from editbench.analysis.sides import find_side, match
 from editbench.cli import cli
 from editbench.datasets import Dataset, load_dataset
-from editbench.plan import Plan, RunSpec, bind, make_plan
-from editbench.records import Record
+from editbench.plan.runs import Plan, RunSpec, bind, make_plan
+from editbench.plan.suite import Suite, parse_suite
 from editbench.report.comparisons import compared_as_rich
-from editbench.store import CellOutcome, Status, Store
-from editbench.suite import Suite, parse_suite
+from editbench.results.records import Record
+from editbench.results.store import CellOutcome, Status, Store
 
 SUITE = """\
 name: many

@@ -11,15 +11,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from builders.datasets import large, sources
+from builders.datasets.__main__ import LARGE_NOTICE
+from builders.datasets.assemble import pool, unambiguous
+from builders.datasets.halves import half
+from builders.datasets.organisms import TELLING
+from builders.datasets.places import folded, tells
+from builders.datasets.relation import Fact, Follow, Relation, render
+from builders.datasets.sentences import SENTENCES
 from editbench.datasets import Dataset, compact, load_dataset, ordered
-from editbench.datasets.build import large, sources
-from editbench.datasets.build.__main__ import LARGE_NOTICE
-from editbench.datasets.build.assemble import pool, unambiguous
-from editbench.datasets.build.halves import half
-from editbench.datasets.build.organisms import TELLING
-from editbench.datasets.build.places import folded, tells
-from editbench.datasets.build.relation import Fact, Follow, Relation, render
-from editbench.datasets.build.sentences import SENTENCES
 from editbench.datasets.load import content_hash
 from editbench.datasets.readers import SHIPPED
 from editbench.errors import BadData, UserError

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from editbench import registry
-from editbench.datasets import DatasetSpec, Rows, check_dataset_name, files, load_dataset
+from editbench.datasets import DatasetSpec, Rows, check_dataset_name, files, load, load_dataset
 from editbench.errors import BadData, BadPlugin, UnknownName
+from editbench.plan.suite import load_suite
 from editbench.requests import Request
-from editbench.suite import load_suite
 
 RECORD = {"prompt": "Ilm flows into", "subject": "Ilm", "target_new": "the Elbe", "ground_truth": "the Saale"}
 
@@ -26,8 +25,8 @@ def save(path: Path, *records: dict[str, Any]) -> str:
 
 
 def register(monkeypatch: pytest.MonkeyPatch, **readers: Any) -> None:
-    monkeypatch.setattr(registry, "names", lambda group: sorted(readers))
-    monkeypatch.setattr(registry, "load_dataset_reader", lambda name: readers[name])
+    monkeypatch.setattr(load, "names", lambda group: sorted(readers))
+    monkeypatch.setattr(load, "load_dataset_reader", lambda name: readers[name])
 
 
 def test_a_string_in_a_suite_is_a_dataset_name() -> None:

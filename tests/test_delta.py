@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 
 import editbench
-from editbench.delta import DELTA, write_delta
-from editbench.exporter import write_readme
+from editbench.running.delta import DELTA, write_delta
+from editbench.running.exporter import write_readme
 from editbench.testing.tiny import tiny_lm
 
 

@@ -16,7 +16,7 @@ from editbench.analysis.documents import document_table
 from editbench.analysis.paired import paired_test
 from editbench.errors import StoreError
 from editbench.metrics import METRICS
-from editbench.store import CellResult
+from editbench.results.store import CellResult
 
 Outcomes = dict[str, list[float | None]]
 CAPABILITY = METRICS["capability"]

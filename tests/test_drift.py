@@ -16,16 +16,16 @@ from safetensors.torch import save_file
 
 import editbench
 from editbench.cache import Cache
-from editbench.drift import drift
-from editbench.fluency import NEW_TOKENS, continuations, spread
-from editbench.health import Pulse, collapsed_at
+from editbench.measure.divergence import Reference, divergence
+from editbench.measure.drift import drift
+from editbench.measure.fluency import NEW_TOKENS, continuations, spread
 from editbench.method import ContextEdit, Edit, Method, ModuleEdit, WeightEdit
 from editbench.metrics import METRICS, CellMetric
+from editbench.metrics.collapse import Pulse, collapsed_at
 from editbench.metrics.drift import fluency, ngram_entropy, words
 from editbench.models.lm import LM
 from editbench.models.sample import continued
-from editbench.reference import Reference, divergence
-from editbench.stream import Stream
+from editbench.running.stream import Stream
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
 
@@ -111,7 +111,7 @@ def test_a_model_that_says_nan_is_infinitely_far(tmp_path: Path) -> None:
 
 
 def test_a_wide_vocabulary_gets_fewer_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editbench.reference.MOST_NUMBERS", 320 * 40)
+    monkeypatch.setattr("editbench.measure.divergence.MOST_NUMBERS", 320 * 40)
     assert Reference(tiny_lm("gpt2"), Cache(tmp_path)).log_probs.numel() <= 320 * 40
 
 
@@ -208,7 +208,7 @@ def test_a_module_that_sleeps_is_seen_in_the_latency_of_each_token() -> None:
 
 
 def test_the_latency_of_a_weight_edit_is_nought_and_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editbench.stream.latency", lambda lm, prompt: pytest.fail("timed"))
+    monkeypatch.setattr("editbench.running.stream.latency", lambda lm, prompt: pytest.fail("timed"))
     lm = tiny_lm("llama")
     assert drift(stream_of(lm, noisy(lm)), [], generator())["added_latency_s"] == 0.0
 

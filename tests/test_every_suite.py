@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from editbench.base.plugins import names
 from editbench.datasets import load_dataset
 from editbench.datasets.readers import PUBLISHED
 from editbench.errors import UserError
-from editbench.plan import bind, check_names, check_scales, make_plan
-from editbench.registry import SUITES, names
-from editbench.suite import load_suite, suite_path
+from editbench.plan.registry import SUITES
+from editbench.plan.runs import bind, check_names, check_scales, make_plan
+from editbench.plan.suite import load_suite, suite_path
 
 
 @pytest.mark.parametrize("name", names(SUITES))

@@ -16,14 +16,14 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import editbench
-import editbench.exporter
+import editbench.running.exporter
 from editbench.cli import cli
-from editbench.delta import DELTA, read_about
 from editbench.errors import BadData, BadModel
 from editbench.models.load import load_lm
-from editbench.runner import Runner
-from editbench.store import Store
-from editbench.stream import Stream
+from editbench.results.store import Store
+from editbench.running.delta import DELTA, read_about
+from editbench.running.runner import Runner
+from editbench.running.stream import Stream
 from editbench.testing.tiny import tiny_lm
 
 OWN = '''
@@ -149,7 +149,7 @@ def test_transformers_loads_what_was_in_memory(
     kind: str, place: Path, export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[str, Any] = {}
-    edited = editbench.exporter.Exporter._edited
+    edited = editbench.running.exporter.Exporter._edited
 
     def remember(self: Any, job: Any, scale: int) -> Stream:
         stream = edited(self, job, scale)
@@ -157,7 +157,7 @@ def test_transformers_loads_what_was_in_memory(
         kept["changed"] = stream.originals
         return stream
 
-    monkeypatch.setattr(editbench.exporter.Exporter, "_edited", remember)
+    monkeypatch.setattr(editbench.running.exporter.Exporter, "_edited", remember)
     result = export(tmp_path / "edited", "--model", place / kind)
     assert result.exit_code == 0, result.output
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
@@ -272,7 +272,7 @@ def test_without_the_option_a_run_keeps_no_edits(place: Path) -> None:
 def test_an_export_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(
     export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(editbench.exporter, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(editbench.running.exporter, "CHECKPOINT_SECONDS", -1.0)
     assert export(tmp_path / "whole", suite="stream").exit_code == 0
     written: list[tuple[int, int]] = []
     write = Runner._write
@@ -335,7 +335,7 @@ def test_a_folder_with_something_in_it_is_never_overwritten_and_an_empty_one_is_
     (tmp_path / "file").write_text("mine")
     assert export(tmp_path / "empty", "--delta").exit_code == 0
     assert (tmp_path / "empty" / DELTA).is_file()
-    monkeypatch.setattr("editbench.export.carry_out", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("loaded"))
     for name, said in (("full", "is not empty"), ("empty", "is not empty"), ("file", "is a file")):
         result = export(tmp_path / name)
         assert result.exit_code == 2 and said in result.stderr and "--to FOLDER" in result.stderr
@@ -356,7 +356,7 @@ def test_a_folder_with_something_in_it_is_never_overwritten_and_an_empty_one_is_
 def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
     choices: dict[str, Any], more: tuple[str, ...], said: str, export: Invoke, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("editbench.export.carry_out", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("loaded"))
     result = export(tmp_path / "edited", *more, **choices)
     assert result.exit_code == 2 and said in result.stderr, result.output
     assert not list(tmp_path.iterdir())

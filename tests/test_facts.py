@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from builders.datasets import geography, science, sources
+from builders.datasets.assemble import build, is_reserved, unambiguous
+from builders.datasets.relation import Fact, Relation, render
 from editbench.datasets import Dataset, load_dataset
-from editbench.datasets.build import geography, science, sources
-from editbench.datasets.build.assemble import build, is_reserved, unambiguous
-from editbench.datasets.build.relation import Fact, Relation, render
 from editbench.errors import UserError
 from editbench.requests import LOCALITY, NEIGHBOUR, REPHRASE, Request
 
@@ -146,6 +146,6 @@ def test_missing_sources_say_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 @NEEDS_SOURCES
 def test_the_shipped_rows_are_what_the_builder_makes(facts: Dataset) -> None:
-    from editbench.datasets.build.__main__ import RELATIONS
+    from builders.datasets.__main__ import RELATIONS
 
     assert tuple(build(RELATIONS)) == facts.requests

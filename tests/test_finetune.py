@@ -15,12 +15,12 @@ from editbench_methods.ft_breadth_first import FTBreadthFirst
 from editbench_methods.ft_depth_first import FTDepthFirst
 from editbench_methods.locft_bf import LocFTBF
 
+from editbench.base.seeds import torch_generator
 from editbench.errors import Diverged
 from editbench.method import WeightEdit
 from editbench.models.lm import LM
 from editbench.requests import Request
 from editbench.savepoint import Savepoint
-from editbench.seeds import torch_generator
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
 
 

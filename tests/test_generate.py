@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from editbench.models.generate import Question, ask, ask_batch, find_stop, plan_batches
-from editbench.protocol import Protocol
+from editbench.plan.protocol import Protocol
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
 
 PROTOCOL = Protocol(max_new_tokens=12)

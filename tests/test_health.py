@@ -13,9 +13,10 @@ import torch
 from results_tree import save_tiny_model
 
 import editbench
-from editbench.health import Pulse, collapsed_at, due, general_text, jumped, perplexity
-from editbench.runner import Runner
-from editbench.store import Status
+from editbench.measure.collapse import due, general_text, jumped, perplexity
+from editbench.metrics.collapse import Pulse, collapsed_at
+from editbench.results.store import Status
+from editbench.running.runner import Runner
 from editbench.testing.tiny import tiny_lm
 
 NOISY = '''

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from results_tree import save_tiny_model
 
-from editbench.stream import checkpoint_position
+from editbench.running.stream import checkpoint_position
 
 SUITE = """
 name: kill
@@ -33,8 +33,8 @@ metrics: [reliability, generalisation, locality, score, retention, drift]
 KILLS = 10  # for each regime
 # editbench, but for saving so often that what a kill leaves behind lies between scales and within edits
 OFTEN = """
-import editbench.runner, editbench.savepoint
-editbench.runner.CHECKPOINT_SECONDS = editbench.savepoint.SECONDS = 0.2
+import editbench.running.runner, editbench.savepoint
+editbench.running.runner.CHECKPOINT_SECONDS = editbench.savepoint.SECONDS = 0.2
 editbench.savepoint.TIMES_ITS_COST = 1.0
 from editbench.cli import main
 main()

@@ -13,9 +13,9 @@ from results_tree import write_run
 from test_compare import SUITE, WEIRD, fill, invoke, make, outcome
 
 from editbench.analysis.leaderboard import Leaderboard
+from editbench.analysis.stored import stored_leaderboard
 from editbench.report.latex import as_latex
-from editbench.results import stored_leaderboard
-from editbench.store import Status, Store
+from editbench.results.store import Status, Store
 
 EVERY = ("reliability", "contains", "starts-with", "retention", "locality", "locality-gold", "edit-seconds")
 OOM = "CUDA out of memory. Tried to allocate 20.00 GiB, see /home/me/results/runs/a_suite/a_model/a_label/cell.json."

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from results_tree import done, small_plan, small_suite, write_all, write_run
 
-import editbench.results
+import editbench.running.launch
 from editbench.analysis.leaderboard import About, Leaderboard, build
 from editbench.analysis.statistics import wilson
+from editbench.analysis.stored import stored_leaderboard
 from editbench.datasets import load_dataset
 from editbench.errors import UnknownName, UserError
 from editbench.metrics import METRICS
-from editbench.plan import Plan, RunOptions, RunSpec, bind, make_plan
-from editbench.records import Record
+from editbench.plan.runs import Plan, RunOptions, RunSpec, bind, make_plan
 from editbench.report.tables import amount, as_frame, as_markdown, as_rich
-from editbench.results import Results, stored_leaderboard
-from editbench.store import CellOutcome, Status, Store
+from editbench.results.records import Record
+from editbench.results.store import CellOutcome, Status, Store
+from editbench.running.outcome import Results
 
 ABOUT = About("small", "A small suite", ("reliability", "locality", "edit-seconds"))
 
@@ -273,14 +274,16 @@ def test_the_python_call_plans_runs_and_reads_back(tmp_path: Path, monkeypatch: 
 
     seen: list[Path] = []
 
-    def pretend(prepared: editbench.results.Prepared, root: Path, options: RunOptions, progress: object) -> Results:
+    def pretend(
+        prepared: editbench.running.launch.Prepared, root: Path, options: RunOptions, progress: object
+    ) -> Results:
         store = Store(root)
         for run in prepared.plan.runs:
             write_run(store, run, prepared.dataset)
         seen.append(root)
         return Results(prepared.plan, store)
 
-    monkeypatch.setattr(editbench.results, "carry_out", pretend)
+    monkeypatch.setattr(editbench.running.launch, "carry_out", pretend)
     suite = small_suite(tmp_path)
     found = editbench.run(suite, methods=["none"], max_scale=1, results=tmp_path / "out")
     assert seen == [tmp_path / "out"]

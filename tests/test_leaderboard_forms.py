@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from test_compare import SUITE, WEIRD, fill, invoke, make, outcome
 
-from editbench.results import stored_leaderboard
-from editbench.store import CellOutcome, Status, Store
+from editbench.analysis.stored import stored_leaderboard
+from editbench.results.store import CellOutcome, Status, Store
 
 
 def test_ranks_share_letters_where_methods_cannot_be_told_apart(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_a_model_that_computes_something_else_fails_its_fingerprint(folder):
 @pytest.mark.slow
 def test_the_built_in_model_knows_the_capital_of_france():
     from editbench.models.generate import Question, ask_batch
-    from editbench.protocol import Protocol
+    from editbench.plan.protocol import Protocol
 
     lm = load_lm("smollm2-135m")
     outcome = ask_batch(lm, [Question("The capital of France is", ("Paris", "Berlin"))], Protocol())[0]

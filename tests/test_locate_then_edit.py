@@ -13,15 +13,16 @@ from editbench_methods._prompts import Case, cases
 from editbench_methods.memit import Memit
 from torch import Tensor
 
+from editbench.base.seeds import torch_generator
 from editbench.cache import Cache
 from editbench.errors import Diverged, UserError
 from editbench.method import WeightEdit
 from editbench.models.families import FAMILIES
 from editbench.models.lm import LM, ModelShape
 from editbench.models.residual import ResidualStream
-from editbench.registry import load_method
+from editbench.plan.registry import load_method
+from editbench.plan.settings import settings_for
 from editbench.requests import Request
-from editbench.seeds import torch_generator
 from editbench.testing.laws import LAWS, check_method
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
@@ -35,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
 
 def prepared(name: str, lm: LM, cache: Cache, **overrides: Any) -> LocateThenEdit:
     method_class = load_method(name)
-    method = method_class(method_class.settings(lm.shape, {**method_class.tiny, **overrides}).values)
+    method = method_class(settings_for(method_class, lm.shape, {**method_class.tiny, **overrides}).values)
     assert isinstance(method, LocateThenEdit)
     method.prepare(lm, cache)
     return method
@@ -232,7 +233,7 @@ def test_a_value_that_is_not_finite_is_that_requests_failure(name: str, cache: C
 def test_a_block_the_model_has_not_is_named_with_its_range(name: str) -> None:
     lm, method_class = tiny_lm("llama"), load_method(name)
     place = {"layer": 7} if name in ("rome", "emmet") else {"layers": (1, 7)}
-    method = method_class(method_class.settings(lm.shape, place).values)
+    method = method_class(settings_for(method_class, lm.shape, place).values)
     reason = method.supports(lm)
     assert reason is not None and "no layer 7" in reason and "0 to 2" in reason
 
@@ -241,7 +242,7 @@ def test_a_block_the_model_has_not_is_named_with_its_range(name: str) -> None:
 def test_models_with_a_norm_behind_the_mlp_are_skipped_and_others_are_not(dtype: torch.dtype) -> None:
     for kind, fits in (("gemma2", False), ("gemma3", False), ("gpt_neox", True), ("phi", True), ("opt", True)):
         lm, method_class = tiny_lm(kind, dtype=dtype), load_method("memit")
-        reason = method_class(method_class.settings(lm.shape).values).supports(lm)
+        reason = method_class(settings_for(method_class, lm.shape).values).supports(lm)
         assert (reason is None) == fits
 
 
@@ -253,7 +254,7 @@ def test_a_bfloat16_model_is_edited_much_as_the_float32_one(name: str, tmp_path:
     method_class, changes = load_method(name), []
     for dtype in (torch.float32, torch.bfloat16):
         lm = tiny_lm("llama", dtype=dtype)
-        settings = method_class.settings(lm.shape, {**method_class.tiny, **own})
+        settings = settings_for(method_class, lm.shape, {**method_class.tiny, **own})
         method = method_class(settings.values)
         method.prepare(lm, Cache(tmp_path))
         edit = method.edit(lm, tiny_requests(3), torch_generator(0, "test"))
@@ -285,7 +286,7 @@ def test_blocks_out_of_order_are_refused() -> None:
     lm = tiny_lm("llama")
     for layers in ((1, 0), (1, 1)):
         with pytest.raises(UserError, match="lowest first"):
-            load_method("memit").settings(lm.shape, {"layers": layers})
+            settings_for(load_method("memit"), lm.shape, {"layers": layers})
 
 
 def test_past_keys_that_are_not_finite_make_the_edit_diverge(cache: Cache) -> None:
@@ -316,7 +317,7 @@ def test_published_settings_are_valid_and_name_their_source(name: str) -> None:
     assert shapes.keys() <= set(FAMILIES)
     method_class = load_method(name)
     for family, shape in shapes.items():
-        settings = method_class.settings(shape)
+        settings = settings_for(method_class, shape)
         assert settings.source != "heuristic", family
         assert settings.values.corpus_tokens >= shape.mlp
         assert max(method_class(settings.values).places) < shape.n_layers  # type: ignore[attr-defined]

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from editbench.cache import Cache
-from editbench.measure import COMPARED_KINDS, Examination, items, population, question
+from editbench.measure.examination import COMPARED_KINDS, Examination, items, population, question
 from editbench.models.generate import ask_batch
-from editbench.protocol import Protocol
+from editbench.plan.protocol import Protocol
+from editbench.plan.suite import Probes
 from editbench.requests import Probe, Request
-from editbench.suite import Probes
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
 PROTOCOL = Protocol(max_new_tokens=5)
@@ -104,7 +104,7 @@ def test_a_second_time_the_unedited_answers_come_from_the_cache(
     lm = tiny_lm("llama")
     exam = Examination(tiny_requests(3), 3, Probes(), PROTOCOL, 0)
     first = exam.unedited(lm, Cache(tmp_path))
-    monkeypatch.setattr("editbench.measure.ask_batch", lambda *a, **k: pytest.fail("asked again"))
+    monkeypatch.setattr("editbench.measure.examination.ask_batch", lambda *a, **k: pytest.fail("asked again"))
     assert exam.unedited(lm, Cache(tmp_path)) == first
 
 

@@ -10,7 +10,7 @@ import pytest
 
 _BLOCKS = """
 import torch
-from editbench.meter import peak_memory, release_freed_memory, reset_peak_memory
+from editbench.base.meter import peak_memory, release_freed_memory, reset_peak_memory
 
 here = torch.device("cpu")
 left = [torch.ones(25_000) for _ in range(4_000)]  # 400 MB in blocks that the C library keeps

@@ -11,12 +11,13 @@ import pytest
 from results_tree import record
 
 from editbench.analysis.aggregate import CellFrame, Value, evaluate
+from editbench.base.files import append_lines
 from editbench.errors import UnknownName
 from editbench.metrics import METRICS, HarmonicMetric, ProbeMetric, check_metric_name
 from editbench.metrics.generation import normalise
-from editbench.records import Record
 from editbench.requests import PROBE_KINDS
-from editbench.store import CellResult, append_lines
+from editbench.results.records import Record
+from editbench.results.store import CellResult
 
 CELL: dict[str, Any] = {
     "scale": 4,

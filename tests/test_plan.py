@@ -10,10 +10,10 @@ from results_tree import SUITE, small_plan, small_suite, write_data
 
 from editbench.datasets import load_dataset
 from editbench.errors import BadModel, BadPlugin, BadSuite, UnknownName, UserError
-from editbench.estimate import Load, estimate, machine_flops, shape_of_name, trim
-from editbench.plan import RunOptions, bind, check_names, check_scales, make_plan
+from editbench.plan.estimate import Load, estimate, machine_flops, shape_of_name, trim
+from editbench.plan.runs import RunOptions, bind, check_names, check_scales, make_plan
+from editbench.plan.suite import Probes, Suite, parse_suite
 from editbench.report.plans import left_out
-from editbench.suite import Probes, Suite, parse_suite
 
 
 def test_a_plan_has_one_run_per_model_seed_and_method(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_changing_a_methods_source_or_its_shared_files_or_its_settings_changes_t
     changes = {"own.py": own.read_text() + "# changed\n", "_shared.py": "x = 1\n", "own.yaml": "{}\n", "other.py": ""}
     for name, text in [("own.py", own.read_text()), *changes.items()]:
         (tmp_path / name).write_text(text)
-        code = "import sys; from editbench.sources import method_source; print(method_source(sys.argv[1]).hash)"
+        code = "import sys; from editbench.plan.sources import method_source; print(method_source(sys.argv[1]).hash)"
         done = subprocess.run([sys.executable, "-c", code, f"{own}:Own"], capture_output=True, text=True, check=True)
         seen.add(done.stdout)
     assert len(seen) == 4  # a neighbour that is not shared does not count
@@ -227,7 +227,7 @@ def test_the_shape_is_read_from_a_folders_config(tmp_path: Path) -> None:
 def test_the_calibration_times_products_of_the_runs_own_dtype(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert all(machine_flops(dtype, "cpu", 0.01) > 1e8 for dtype in ("float32", "bfloat16"))
     speed = {"float32": 1e9, "bfloat16": 4e9}
-    monkeypatch.setattr("editbench.estimate.machine_flops", lambda dtype, device: speed[dtype])
+    monkeypatch.setattr("editbench.plan.estimate.machine_flops", lambda dtype, device: speed[dtype])
     plans = [small_plan(tmp_path, RunOptions(dtype=dtype)) for dtype in speed]
     slow, fast = ([cell.seconds for cell in estimate(*plan)] for plan in plans)
     assert [x for x in slow if x is not None] and slow == pytest.approx([4 * x if x else x for x in fast])

@@ -14,18 +14,18 @@ from click.testing import CliRunner, Result
 from results_tree import record, write_data, write_run
 
 from editbench.analysis.retention import age_edges
+from editbench.analysis.stored import stored_ages, stored_leaderboard
 from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.errors import UserError
-from editbench.plan import RunSpec, bind, make_plan
-from editbench.records import Record
+from editbench.plan.runs import RunSpec, bind, make_plan
+from editbench.plan.suite import parse_suite
 from editbench.report.figures import KINDS, kind
 from editbench.report.figures.evidence import Evidence, needed_metrics
 from editbench.report.figures.labels import spread
 from editbench.report.figures.style import PRESETS, Look, marks
-from editbench.results import stored_ages, stored_leaderboard
-from editbench.store import CellOutcome, Status, Store
-from editbench.suite import parse_suite
+from editbench.results.records import Record
+from editbench.results.store import CellOutcome, Status, Store
 
 WEIRD = "we_ird & <b>$x^2$</b> | 100%"
 SHARES = {"none": 0.0, "half": 0.5, WEIRD: 0.8}

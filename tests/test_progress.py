@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from editbench.progress import ALREADY_THERE, LiveProgress, PlainProgress, Progress, clock, progress_for, run_label
+from editbench.base.progress import ALREADY_THERE, LiveProgress, PlainProgress, Progress, clock, progress_for, run_label
 
 LABEL = run_label("m", "none", 0)
 WEIGHTS = {(LABEL, 1): 1.0, (LABEL, 10): 9.0}

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from results_tree import small_plan, small_suite
 
+from editbench.base.machine import checkout_of, machine, packages
 from editbench.datasets import load_dataset
-from editbench.plan import RunOptions, bind, make_plan
-from editbench.provenance import checkout_of, machine, manifest, matches, packages
+from editbench.plan.runs import RunOptions, bind, make_plan
+from editbench.plan.settings import settings_for
+from editbench.results.manifest import manifest, matches
 from editbench.testing.tiny import tiny_lm
 
 
@@ -75,11 +77,11 @@ def test_a_run_without_a_model_still_has_a_manifest(tmp_path: Path) -> None:
 
 
 def test_resolved_hyper_parameters_and_their_source_are_kept(tmp_path: Path) -> None:
-    from editbench.registry import load_method
+    from editbench.plan.registry import load_method
 
     plan, dataset = small_plan(tmp_path)
     run, lm = plan.runs[1], tiny_lm("llama")
-    settings = load_method(run.method).settings(lm.shape, run.hparams)
+    settings = settings_for(load_method(run.method), lm.shape, run.hparams)
     found = manifest(run, dataset, RunOptions(), lm, settings)
     assert found["method"]["hparams"]["layer"] == 3
     assert found["method"]["hparams_source"] == settings.source
@@ -103,5 +105,7 @@ def test_other_weights_than_before_are_noticed() -> None:
 
 def test_versions_and_machine_are_plain_values_and_need_no_torch() -> None:
     assert json.dumps([packages(), machine()])
-    code = "import sys; from editbench import provenance as p; p.packages(); p.machine(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from editbench.base import machine as p; p.packages(); p.machine(); print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -14,15 +14,16 @@ import pytest
 from click.testing import CliRunner, Result
 from results_tree import SUITE, done, write_all, write_run
 
-import editbench.published
+import editbench.publish.published
 from editbench.analysis.aggregate import load_records
 from editbench.analysis.documents import document_table
 from editbench.analysis.records import record_table
+from editbench.base.files import pretty_json, read_json
 from editbench.cli import cli
 from editbench.datasets import load_dataset
-from editbench.plan import Plan
-from editbench.published import publish
-from editbench.store import SHARED_DOCUMENTS, SHARED_RECORDS, CellOutcome, Status, Store, pretty_json, read_json
+from editbench.plan.runs import Plan
+from editbench.publish.published import publish
+from editbench.results.store import SHARED_DOCUMENTS, SHARED_RECORDS, CellOutcome, Status, Store
 
 ROOT = Path(__file__).parents[1]
 CLEAN = {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False}
@@ -319,7 +320,7 @@ def test_publishing_that_is_cut_off_leaves_what_was_there(tree: Any, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(editbench.published, "write_records", cut)
+        patch.setattr(editbench.publish.published, "write_records", cut)
         publish("small.yaml", store.root, Path("published"))
     assert files(Path("published")) == before
     Path("published/runs/small").rename("published/.old-small")  # as a kill between the two renames leaves it

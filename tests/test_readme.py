@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_published import ROOT, invoke, tree  # noqa: F401 — a fixture
 
-from editbench.published import publish, published_boards
+from editbench.publish.published import publish, published_boards
 from editbench.report.figures.style import marks
 from editbench.report.readme import BEGIN, END, figures
 

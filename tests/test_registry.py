@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from editbench import catalogue, registry
+from editbench.base import plugins
+from editbench.datasets.registry import DATASETS
 from editbench.errors import BadPlugin, UnknownName
 from editbench.method import Method, _published
-from editbench.sources import _shared, method_source
+from editbench.plan import catalogue, registry
+from editbench.plan.sources import _shared, method_source
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +36,7 @@ made = type("Made", (Own,), {"__doc__": "Made by a call."})
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """Pretend that more packages are installed."""
-    real = registry.entry_points
+    real = plugins.entry_points
 
     def add(*points: tuple[str, str, str]) -> None:
         more = [EntryPoint(name, target, group) for name, target, group in points]
@@ -42,11 +44,11 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         def found(group: str) -> list[EntryPoint]:
             return [*real(group=group), *(point for point in more if point.group == group)]
 
-        monkeypatch.setattr(registry, "entry_points", found)
-        registry._found.cache_clear()
+        monkeypatch.setattr(plugins, "entry_points", found)
+        plugins._found.cache_clear()
 
     yield add
-    registry._found.cache_clear()
+    plugins._found.cache_clear()
 
 
 def declared(group: str) -> dict[str, str]:
@@ -55,9 +57,9 @@ def declared(group: str) -> dict[str, str]:
     return targets
 
 
-@pytest.mark.parametrize("group", [registry.METHODS, registry.SUITES, registry.DATASETS])
+@pytest.mark.parametrize("group", [registry.METHODS, registry.SUITES, DATASETS])
 def test_what_is_declared_is_installed(group: str) -> None:
-    installed = {entry.name: entry.target for entry in registry.entries(group) if entry.package == "editbench"}
+    installed = {entry.name: entry.target for entry in plugins.entries(group) if entry.package == "editbench"}
     assert installed == declared(group)
 
 

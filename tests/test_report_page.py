@@ -20,15 +20,15 @@ from results_tree import done, record, write_data, write_run
 
 from editbench.analysis.ageing import age_points
 from editbench.analysis.statistics import wilson
+from editbench.analysis.stored import stored_runs
 from editbench.cli import cli
 from editbench.datasets import load_dataset
-from editbench.plan import RunSpec, bind, make_plan
-from editbench.records import Record
+from editbench.plan.runs import RunSpec, bind, make_plan
+from editbench.plan.suite import parse_suite
 from editbench.report.page.escape import for_script
 from editbench.report.page.page import render
-from editbench.results import stored_runs
-from editbench.store import CellOutcome, Status, Store
-from editbench.suite import parse_suite
+from editbench.results.records import Record
+from editbench.results.store import CellOutcome, Status, Store
 
 EVIL = "</script><script>alert(1)</script><b>\"'&amp; \u2028\u2029 <!--"
 LABEL = "</script><b>\"quoted\" & 'more'"

@@ -12,11 +12,12 @@ import torch
 from results_tree import save_tiny_model
 
 import editbench
+from editbench.base.seeds import torch_generator
 from editbench.models.load import load_lm
-from editbench.runner import chunks
-from editbench.seeds import torch_generator
-from editbench.store import Status
-from editbench.stream import Stream, checkpoint_position
+from editbench.plan.settings import settings_for
+from editbench.results.store import Status
+from editbench.running.runner import chunks
+from editbench.running.stream import Stream, checkpoint_position
 from editbench.testing.tiny import tiny_requests
 
 OWN = '''
@@ -205,7 +206,7 @@ def test_a_stream_put_back_is_bitwise_the_model_that_was_loaded(model: Path) -> 
 
     lm, requests = load_lm(str(model)), tiny_requests(4)
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
-    stream = Stream(lm, FTDepthFirst(FTDepthFirst.settings(lm.shape).values))
+    stream = Stream(lm, FTDepthFirst(settings_for(FTDepthFirst, lm.shape).values))
     stream.write(requests[:2], torch_generator(0, "a"))
     stream.write(requests[2:], torch_generator(0, "b"))
     assert stream.done == 4 and stream.changed and stream.facts()["delta_norm"] > 0
@@ -218,7 +219,7 @@ def test_a_stream_resumed_from_its_checkpoint_is_bitwise_the_unbroken_one(model:
 
     def new_stream() -> Stream:
         lm = load_lm(str(model))
-        return Stream(lm, FTDepthFirst(FTDepthFirst.settings(lm.shape).values))
+        return Stream(lm, FTDepthFirst(settings_for(FTDepthFirst, lm.shape).values))
 
     requests, path = tiny_requests(4), tmp_path / "checkpoint.safetensors"
     unbroken = new_stream()

@@ -16,8 +16,8 @@ from results_tree import save_tiny_model, write_data
 import editbench
 from editbench.cli import cli
 from editbench.models.load import load_lm
-from editbench.runner import Runner
-from editbench.store import Store
+from editbench.results.store import Store
+from editbench.running.runner import Runner
 
 SUITE = """
 name: small
@@ -273,7 +273,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
     arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("editbench.entry.carry_out", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr("editbench.running.score.carry_out", lambda *given: pytest.fail("loaded"))
     result = CliRunner().invoke(cli, ["score", *arguments], prog_name="editbench")
     assert result.exit_code == 2, result.output
     assert said in result.stderr and not list(tmp_path.iterdir())

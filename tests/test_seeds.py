@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import torch
 
-from editbench.seeds import numpy_generator, seed, torch_generator
+from editbench.base.seeds import numpy_generator, seed, torch_generator
 
 
 def test_a_seed_is_the_same_everywhere_and_forever() -> None:
     assert seed(0, "order", "abc") == 1993220594977967592
-    code = "from editbench.seeds import seed; print(seed(0, 'order', 'abc'))"
+    code = "from editbench.base.seeds import seed; print(seed(0, 'order', 'abc'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == seed(0, "order", "abc")
 

@@ -11,19 +11,9 @@ from pathlib import Path
 import pytest
 from results_tree import good_records, small_plan, write_all
 
+from editbench.base.files import append_lines, check_writable, read_json, read_lines, replace_file, slug, truncate_torn
 from editbench.errors import DamagedFile, StoreError
-from editbench.store import (
-    CellOutcome,
-    Status,
-    Store,
-    append_lines,
-    check_writable,
-    read_json,
-    read_lines,
-    replace_file,
-    slug,
-    truncate_torn,
-)
+from editbench.results.store import CellOutcome, Status, Store
 
 
 def test_replace_file_makes_folders_and_leaves_no_temporary_file(tmp_path: Path) -> None:

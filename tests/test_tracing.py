@@ -14,15 +14,24 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from editbench import tracing
+from editbench.base.seeds import torch_generator
 from editbench.cli import cli
 from editbench.errors import UserError
+from editbench.locate import tracing
+from editbench.locate.tracing import (
+    KINDS,
+    POSITIONS,
+    Curve,
+    TraceOptions,
+    Tracing,
+    default_window,
+    subject_tokens,
+    trace,
+)
 from editbench.models.lm import LM
 from editbench.report.tracing import advice, as_dict, check_figure_path, draw, rows
 from editbench.requests import Request
-from editbench.seeds import torch_generator
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
-from editbench.tracing import KINDS, POSITIONS, Curve, TraceOptions, Tracing, default_window, subject_tokens, trace
 
 ANY = TraceOptions(draws=2, known_only=False)
 

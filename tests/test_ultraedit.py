@@ -15,13 +15,13 @@ from editbench_methods._solves import ridge_regression
 from editbench_methods.ultraedit import UltraEdit
 from pydantic import ValidationError
 
+from editbench.base.seeds import torch_generator
 from editbench.errors import Diverged
 from editbench.method import WeightEdit
 from editbench.models.families import FAMILIES
 from editbench.models.lm import LM, ModelShape
 from editbench.requests import Request
-from editbench.seeds import torch_generator
-from editbench.stream import Stream
+from editbench.running.stream import Stream
 from editbench.testing.laws import check_method
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
 

@@ -20,8 +20,8 @@ from editbench.errors import UserError
 from editbench.metrics import METRICS, AgeMetric, ProbeMetric
 
 if TYPE_CHECKING:
-    from editbench.plan import Plan
-    from editbench.store import RunResult
+    from editbench.plan.runs import Plan
+    from editbench.results.store import RunResult
 
 COLUMNS = ("model", "method", "scale", "metric", "youngest", "oldest", "value", "low", "high", "n", "seeds")
 

@@ -26,10 +26,10 @@ from editbench.analysis.statistics import (
 )
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, AgeMetric, CellMetric, HarmonicMetric, Metric, ProbeMetric
-from editbench.store import SHARED_RECORDS, CellResult, Status
+from editbench.results.store import SHARED_RECORDS, CellResult, Status
 
 if TYPE_CHECKING:
-    from editbench.store import RunResult
+    from editbench.results.store import RunResult
 
 # What metrics read; the rest is there to be looked at by people and is not parsed for a table.
 _MEASURED = ("request", "kind", "answer", "generated", "unedited", "position", "hits", "tokens", "nll_new", "nll_true")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from editbench.analysis.statistics import LEVEL, Interval, normal_quantile, t_quantile
-from editbench.seeds import numpy_generator
+from editbench.base.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from typing import Any
 from editbench.analysis.documents import read_documents
 from editbench.errors import StoreError
 from editbench.metrics.capability import countable, counted
-from editbench.store import CellResult, RunResult
+from editbench.results.store import CellResult, RunResult
 
 Entries = Mapping[str, Mapping[str, Any]]
 

@@ -14,7 +14,7 @@ from editbench.analysis.paired import Test, difference_interval, paired_test
 from editbench.analysis.sides import Match, other_conditions, without_a_side
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric
-from editbench.store import RunResult, Status
+from editbench.results.store import RunResult, Status
 
 
 class Mark(StrEnum):

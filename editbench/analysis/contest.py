@@ -17,7 +17,7 @@ from editbench.analysis.paired import paired_test
 from editbench.analysis.sample import Sample, Statistic, alike
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric, ProbeMetric
-from editbench.store import RunResult, Status
+from editbench.results.store import RunResult, Status
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from editbench.base.files import read_lines
 from editbench.capability.spec import DOCUMENTS
 from editbench.errors import StoreError
 from editbench.metrics.capability import counted
-from editbench.store import SHARED_DOCUMENTS, CellResult, read_lines
+from editbench.results.store import SHARED_DOCUMENTS, CellResult
 
 COLUMNS = {"task": "str", "doc_id": "int64", "doc_hash": "str", "outcome": "float64"}
 

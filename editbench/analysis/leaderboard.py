@@ -17,21 +17,14 @@ from editbench.analysis.contest import Contest, Grid, at_scale, is_tested, over_
 from editbench.analysis.multiple import Standing
 from editbench.analysis.notes import about_caps, about_intervals, about_ranks, about_settings
 from editbench.analysis.pareto import front
-from editbench.analysis.selection import (
-    choose_runs,
-    key_of,
-    merge_folders,
-    provenance,
-    refuse_mixing,
-    several_machines,
-)
+from editbench.analysis.selection import choose_runs, key_of, merge_folders, provenance, refuse_mixing, several_machines
 from editbench.errors import UserError
 from editbench.metrics import METRICS, ProbeMetric
 from editbench.metrics.drift import collapse_point
-from editbench.store import RunResult, Status
+from editbench.results.store import RunResult, Status
 
 if TYPE_CHECKING:
-    from editbench.plan import Plan
+    from editbench.plan.runs import Plan
 
 UNFINISHED = "not finished; the same command continues"
 

@@ -12,8 +12,8 @@ from editbench.metrics import METRICS, CellMetric, Metric
 
 if TYPE_CHECKING:
     from editbench.analysis.leaderboard import About, Row
-    from editbench.plan import Plan
-    from editbench.store import RunResult
+    from editbench.plan.runs import Plan
+    from editbench.results.store import RunResult
 
 _TEST = re.compile(r"exact McNemar|(?:exact )?paired permutation|two-level t(?= over)")
 

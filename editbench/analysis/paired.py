@@ -12,7 +12,7 @@ import numpy as np
 from editbench.analysis.bootstrap import around, spread
 from editbench.analysis.sample import Sample, paired, pull
 from editbench.analysis.statistics import LEVEL, Interval, bonett_price, mean_interval, normal_quantile
-from editbench.seeds import numpy_generator
+from editbench.base.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from editbench.errors import StoreError
-from editbench.records import Record
+from editbench.results.records import Record
 
 TEXT = ("request", "kind", "prompt", "target_new", "target_true", "answer", "generated", "stop", "unedited", "error")
 WHOLE = ("position", "index", "hits", "tokens")

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from editbench.errors import UserError
-from editbench.store import RunResult, Status
+from editbench.results.store import RunResult, Status
 
 if TYPE_CHECKING:
-    from editbench.plan import Plan
+    from editbench.plan.runs import Plan
 
 Key = tuple[str, str, int]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from editbench.analysis.selection import choose_runs, conditions, merge_folders, weights_of
 from editbench.errors import UnknownName, UserError
-from editbench.store import RunResult, Store, read_run
+from editbench.results.store import RunResult, Store, read_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from editbench.base.machine import packages
 from editbench.capability.code import scoring
 from editbench.capability.evaluate import EditedLM, Measured, Sample, measure, requests_hash
 from editbench.capability.quiet import own_random_state
-from editbench.provenance import packages
 
 if TYPE_CHECKING:
     from editbench.cache import Cache

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editbench.base.files import append_lines, read_json, read_lines, replace_file
 from editbench.cache import Cache
 from editbench.capability.baseline import baseline
 from editbench.capability.entries import (
@@ -39,7 +40,6 @@ from editbench.capability.quiet import own_random_state
 from editbench.capability.spec import DOCUMENTS, CapabilitySpec
 from editbench.capability.tasks import Asked, resolve
 from editbench.errors import StoreError
-from editbench.store import append_lines, read_json, read_lines, replace_file
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM

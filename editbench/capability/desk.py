@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from editbench.cache import Cache
     from editbench.capability.bench import Bench
     from editbench.models.lm import LM
-    from editbench.plan import RunSpec
+    from editbench.plan.runs import RunSpec
 
 Report = Callable[[float, str], None]
 

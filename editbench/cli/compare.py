@@ -33,8 +33,8 @@ def command(a: str, b: str, results: Path, as_json: bool, markdown: bool, **give
     """
     from editbench.analysis.compare import compare
     from editbench.analysis.sides import find_side, match, unread
+    from editbench.analysis.stored import suite_name
     from editbench.report.comparisons import compared_as_markdown, compared_as_rich
-    from editbench.results import suite_name
 
     suite = suite_name(given["suite"]) if given["suite"] else None
     matches = match(find_side(a, results, suite), find_side(b, results, suite))
@@ -52,8 +52,8 @@ def command(a: str, b: str, results: Path, as_json: bool, markdown: bool, **give
 def _metrics(given: list[str] | None, matches: list[Match], asked: str | None) -> dict[str, list[str]]:
     """Return for each suite the metrics asked for, else those of its own that can be tested."""
     from editbench.analysis.contest import is_tested
+    from editbench.analysis.stored import metrics_of
     from editbench.metrics import METRICS, check_metric_name
-    from editbench.results import metrics_of
 
     for name in given or ():
         check_metric_name(name)

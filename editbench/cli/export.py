@@ -40,9 +40,9 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     An edit that was kept (editbench run --keep-edits) is read from the results, any other is made again, with the same
     bits; the same command after an interruption goes on.
     """
-    from editbench.export import Wanted, carry_out, prepare, weights
-    from editbench.progress import progress_for
-    from editbench.suite import load_suite
+    from editbench.base.progress import progress_for
+    from editbench.plan.suite import load_suite
+    from editbench.running.export import Wanted, carry_out, prepare, weights
 
     chosen = load_suite(suite).with_options(data=given["data"], revision=given["revision"])
     options = run_options(given)

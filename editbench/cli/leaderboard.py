@@ -46,7 +46,7 @@ def command(targets: tuple[str, ...], results: Path, **given: Any) -> None:
     that the suite would make today (with --dtype), else the newest; what was left out is said.
     """
     from editbench.analysis.overall import overall
-    from editbench.results import stored_suites
+    from editbench.analysis.stored import stored_suites
 
     form = _form(given)
     suites, roots = sorted_targets(targets, results)
@@ -69,9 +69,9 @@ def _form(given: dict[str, Any]) -> str:
 
 def _board(suite: str, roots: Sequence[Path], given: dict[str, Any]) -> Leaderboard:
     from editbench.analysis.leaderboard import with_fronts
+    from editbench.analysis.stored import metrics_of, stored_leaderboard
     from editbench.errors import UserError
     from editbench.metrics import check_metric_name
-    from editbench.results import metrics_of, stored_leaderboard
 
     scales, pareto = given["scales"], given["pareto"] or []
     for name in pareto:

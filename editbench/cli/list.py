@@ -19,7 +19,7 @@ def command(kind: str | None, as_json: bool) -> None:
 
     A plugin that cannot be loaded is shown as broken, with the reason.
     """
-    from editbench.catalogue import KINDS
+    from editbench.plan.catalogue import KINDS
 
     found = {name: KINDS[name]() for name in ([kind] if kind else NOUNS)}
     if as_json:

@@ -13,8 +13,8 @@ from editbench.cli.options import dtype_option, echo_json, echo_rich, json_optio
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
+    from editbench.locate.tracing import Tracing
     from editbench.models.lm import LM
-    from editbench.tracing import Tracing
 
 
 @click.command("locate")
@@ -76,7 +76,7 @@ def _load(given: dict[str, Any], say: Callable[[str], None]) -> LM:
 
 def _trace(lm: LM, data: Dataset, seed: int, given: dict[str, Any], note: Callable[[float], None]) -> Tracing:
     from editbench.datasets import ordered
-    from editbench.tracing import TraceOptions, trace
+    from editbench.locate.tracing import TraceOptions, trace
 
     options = TraceOptions(given["draws"], given["noise"], given["window"], seed)
     return trace(lm, ordered(data, min(given["requests"], len(data.requests)), seed), options, note)

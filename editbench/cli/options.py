@@ -17,8 +17,8 @@ from click.shell_completion import CompletionItem
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
-    from editbench.plan import RunOptions
-    from editbench.suite import Suite
+    from editbench.plan.runs import RunOptions
+    from editbench.plan.suite import Suite
 
     _ParamType = click.ParamType[Any]
 else:
@@ -69,10 +69,11 @@ class RegisteredName(_ParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Offer the registered names, and files."""
-        from editbench import registry
+        from editbench.base.plugins import names
+        from editbench.plan import registry
 
         group = registry.SUITES if self.name == "suite" else registry.METHODS
-        found = [CompletionItem(name) for name in registry.names(group) if name.startswith(incomplete)]
+        found = [CompletionItem(name) for name in names(group) if name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
 
 
@@ -147,7 +148,7 @@ def question_options(command: Command) -> Command:
 
 def run_options(given: Mapping[str, Any]) -> RunOptions:
     """Return the options that were given, with the command line as it was typed."""
-    from editbench.plan import RunOptions
+    from editbench.plan.runs import RunOptions
 
     names = {field.name for field in fields(RunOptions)} & set(given)
     return RunOptions(**{name: given[name] for name in names}, command=shlex.join(["editbench", *sys.argv[1:]]))
@@ -162,7 +163,7 @@ def with_capability(suite: Suite, given: Mapping[str, Any]) -> Suite:
 
 def _with_tasks(suite: Suite, tasks: Sequence[str]) -> Suite:
     from editbench.errors import UserError
-    from editbench.plan import check_capability
+    from editbench.plan.runs import check_capability
 
     changed = suite.with_capability(tasks)
     try:
@@ -174,10 +175,11 @@ def _with_tasks(suite: Suite, tasks: Sequence[str]) -> Suite:
 
 def sorted_targets(targets: Sequence[str], results: Path) -> tuple[list[str], list[Path]]:
     """Tell suites from results folders, ``results`` if none is named; a registered suite's name wins."""
-    from editbench import registry
+    from editbench.base.plugins import names
+    from editbench.plan import registry
 
-    names = set(registry.names(registry.SUITES)) if targets else set()
-    folders = [target for target in targets if target not in names and Path(target).is_dir()]
+    known = set(names(registry.SUITES)) if targets else set()
+    folders = [target for target in targets if target not in known and Path(target).is_dir()]
     suites = [target for target in targets if target not in folders]
     return list(dict.fromkeys(suites)), [Path(folder) for folder in dict.fromkeys(folders)] or [results]
 

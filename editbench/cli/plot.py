@@ -81,8 +81,8 @@ def _check(order: Any, metrics: Sequence[str]) -> None:
 
 
 def _evidence(suites: Sequence[str], roots: Sequence[Path], order: Any, given: dict[str, Any]) -> Evidence:
+    from editbench.analysis.stored import left_out, metrics_of, stored_ages, stored_leaderboard, stored_suites
     from editbench.report.figures.evidence import Evidence, age_metric, needed_metrics
-    from editbench.results import left_out, metrics_of, stored_ages, stored_leaderboard, stored_suites
 
     asked, dtype = tuple(given["metrics"] or ()), given["dtype"]
     boards, ages = [], {}

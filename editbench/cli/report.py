@@ -10,7 +10,7 @@ import click
 from editbench.cli.options import CommaList, RegisteredName, dtype_option, results_option, sorted_targets
 
 if TYPE_CHECKING:
-    from editbench.plan import DType
+    from editbench.plan.runs import DType
 
 
 @click.command("report")
@@ -34,9 +34,9 @@ def command(
     Of a SUITE, or of all suites that have results. A DIR is a results folder, instead of --results; several are
     merged. Needs no server and loads nothing: it can be mailed, or put beside a paper.
     """
+    from editbench.analysis.stored import stored_runs, stored_suites
+    from editbench.base.files import replace_file
     from editbench.report.page.page import render
-    from editbench.results import stored_runs, stored_suites
-    from editbench.store import replace_file
 
     _check_out(out)
     suites, roots = sorted_targets(targets, results)

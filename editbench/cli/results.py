@@ -27,9 +27,9 @@ def command() -> None:
 @json_option
 def list_runs(suite: str | None, results: Path, as_json: bool) -> None:
     """List the runs in a results folder, of one SUITE or all, and whether they can be published."""
-    from editbench.publishable import named, problems
-    from editbench.results import suite_name
-    from editbench.store import Store
+    from editbench.analysis.stored import suite_name
+    from editbench.publish.publishable import named, problems
+    from editbench.results.store import Store
 
     found, wanted = [], suite_name(suite) if suite else None
     for line in Store(results).damaged(wanted):
@@ -64,7 +64,7 @@ def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtyp
     Only finished runs of committed sources on pinned models are taken; a newer run takes the place of an older one of
     the same model, label and seed. The same command again changes nothing.
     """
-    from editbench.published import publish as publish_suite
+    from editbench.publish.published import publish as publish_suite
 
     done = publish_suite(suite, results, to, methods, dtype)
     shown = {
@@ -93,9 +93,9 @@ def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtyp
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the README is not up to date.")
 def readme(published: Path, readme: Path, check: bool) -> None:
     """Make the README's part about published results anew, and the figures it shows."""
-    from editbench.published import published_boards
+    from editbench.base.files import replace_file
+    from editbench.publish.published import published_boards
     from editbench.report.readme import figures, filled
-    from editbench.store import replace_file
 
     boards = published_boards(published)
     files = figures(boards)

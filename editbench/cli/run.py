@@ -25,8 +25,9 @@ from editbench.cli.options import (
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
-    from editbench.plan import RunSpec
-    from editbench.results import Prepared, Results
+    from editbench.plan.runs import RunSpec
+    from editbench.running.launch import Prepared
+    from editbench.running.outcome import Results
 
 
 @click.command("run")
@@ -53,10 +54,10 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     The same command after an interruption does only what is missing. Exit code 1 if a cell failed, 2 if the request
     makes no sense; then nothing is written.
     """
-    from editbench.estimate import weights
-    from editbench.progress import progress_for
-    from editbench.results import carry_out, prepare
-    from editbench.suite import load_suite
+    from editbench.base.progress import progress_for
+    from editbench.plan.estimate import weights
+    from editbench.plan.suite import load_suite
+    from editbench.running.launch import carry_out, prepare
 
     choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
@@ -89,9 +90,9 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
 
 def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Prepared:
     """Leave out what is not expected to fit into ``hours``, and say so on stderr."""
-    from editbench.estimate import trim
+    from editbench.plan.estimate import trim
     from editbench.report.plans import left_out
-    from editbench.store import Store
+    from editbench.results.store import Store
 
     store = Store(results)
 
@@ -110,7 +111,7 @@ def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Pre
 
 
 def _show_plan(prepared: Prepared, device: str, as_json: bool) -> None:
-    from editbench.estimate import estimate
+    from editbench.plan.estimate import estimate
     from editbench.report.plans import as_rich, as_rows
 
     plan, found = prepared.plan, estimate(prepared.plan, prepared.dataset, device)

@@ -22,8 +22,8 @@ from editbench.cli.options import (
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
-    from editbench.results import Results
-    from editbench.suite import Suite
+    from editbench.plan.suite import Suite
+    from editbench.running.outcome import Results
 
 
 @click.command("score")
@@ -47,8 +47,8 @@ def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     With --suite it stands in that suite's leaderboard as an entry of its own. The same command after an interruption
     does only what is missing. Exit code 1 if the cell failed, 2 if the request makes no sense.
     """
-    from editbench.entry import Entry, carry_out, prepare, uncompared, weights
-    from editbench.progress import progress_for
+    from editbench.base.progress import progress_for
+    from editbench.running.score import Entry, carry_out, prepare, uncompared, weights
 
     suite = with_capability(_suite(given), given)
     entry = Entry(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
@@ -70,8 +70,8 @@ def _left_out(metrics: list[str]) -> str:
 def _suite(given: dict[str, Any]) -> Suite:
     """Return the suite that was named, or one made for the dataset."""
     from editbench.datasets import DatasetSpec
-    from editbench.entry import suite_of
-    from editbench.suite import load_suite
+    from editbench.plan.suite import load_suite
+    from editbench.running.score import suite_of
 
     if given["suite"] and given["dataset"]:
         raise UserError("--suite and --dataset were both given.", "A suite has its dataset.", "Leave one of them out.")

@@ -17,7 +17,7 @@ def command(what: tuple[str, ...], as_json: bool) -> None:
 
     A suite's file, a method's hyper-parameters, a dataset's faults, a metric's definition, a model's shape.
     """
-    from editbench.details import describe, find
+    from editbench.plan.details import describe, find
 
     if len(what) > 2 or (len(what) == 2 and what[0] not in NOUNS):
         raise click.UsageError(f"Expected one NAME, or one of {', '.join(NOUNS)} and a NAME.")

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring
 
-from editbench import registry
+from editbench.base.plugins import names
 from editbench.datasets import forms, native, quality
 from editbench.datasets.files import check_source, is_hub_id, looks_like_path, read_source
 from editbench.datasets.quality import FaultReport
 from editbench.datasets.readers import PUBLISHED, require_path
 from editbench.datasets.record import Rows
+from editbench.datasets.registry import DATASETS, load_dataset_reader
 from editbench.datasets.spec import DatasetSpec
 from editbench.errors import BadData, BadPlugin, UnknownName
 from editbench.requests import LOCALITY, NEIGHBOUR, Request
@@ -97,7 +98,7 @@ def check_dataset_name(name: str | DatasetSpec) -> None:
     spec = DatasetSpec.parse(name)
     if spec.form != "auto" and spec.form not in forms.FORMS:
         raise UnknownName("field form", spec.form, forms.FORMS, "form: auto tells it from the fields.")
-    if spec.name in registry.names(registry.DATASETS):
+    if spec.name in names(DATASETS):
         if spec.name in PUBLISHED:
             check_source(require_path(spec))
         return
@@ -107,14 +108,14 @@ def check_dataset_name(name: str | DatasetSpec) -> None:
         raise UnknownName(
             "dataset",
             spec.name,
-            registry.names(registry.DATASETS),
+            names(DATASETS),
             "A path to a .json, .jsonl or .parquet file also works, and so does a hub id: org/name",
         )
 
 
 def _read(spec: DatasetSpec) -> Rows | list[Request]:
-    if spec.name in registry.names(registry.DATASETS):
-        found = registry.load_dataset_reader(spec.name)(spec)
+    if spec.name in names(DATASETS):
+        found = load_dataset_reader(spec.name)(spec)
         if isinstance(found, Rows):
             return found
         if not isinstance(found, list):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from editbench.base.seeds import numpy_generator
 from editbench.errors import UserError
 from editbench.requests import Request
-from editbench.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from editbench.datasets.load import Dataset

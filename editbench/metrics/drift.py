@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from editbench.health import Pulse
+from editbench.metrics.collapse import Pulse
 from editbench.metrics.metric import CellMetric
 
 

@@ -260,7 +260,7 @@ def _differences(model: Any) -> str:
 
 
 def _write_marker(folder: Path, checked_with: str | None = None) -> None:
-    from editbench.store import replace_file
+    from editbench.base.files import replace_file
 
     marker = {"gguf_sha256": _INNER_SHA256, "checked_with": checked_with}
     replace_file(folder / _MARKER, json.dumps(marker).encode())

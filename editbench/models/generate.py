@@ -21,13 +21,15 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from editbench.models.lm import LM
 from editbench.models.partial import kv_cache_copy, last_logits
-from editbench.protocol import Protocol
+
+if TYPE_CHECKING:
+    from editbench.plan.protocol import Protocol
 
 # Largest number of logits that scoring holds at once, so that long answers never cost answer x vocabulary for all rows.
 _LOGITS_AT_ONCE = 2**26

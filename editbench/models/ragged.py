@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from editbench.base.files import explained
 from editbench.cache import cache_folder
-from editbench.store import explained
 
 HOST_BUDGET_BYTES = 2 << 30
 DEVICE_SHARE = 0.5

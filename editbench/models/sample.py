@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editbench.base.machine import packages
+from editbench.base.seeds import torch_generator
 from editbench.errors import Diverged, UserError
 from editbench.models.partial import last_logits
-from editbench.provenance import packages
-from editbench.seeds import torch_generator
 
 if TYPE_CHECKING:
     from editbench.cache import Cache

@@ -18,7 +18,7 @@ from editbench.analysis.notes import listed
 from editbench.report import captions
 from editbench.report.escape import latex, one_line
 from editbench.report.tables import cells, first_metric, headers, marked, split_columns
-from editbench.store import Status
+from editbench.results.store import Status
 
 WIDTH = 397.0  # points: 5.5 in
 _HEIGHT = 440.0  # points of the rows in one table: with its caption that is most of a page

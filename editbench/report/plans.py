@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from editbench.progress import clock, run_label
+from editbench.base.progress import clock, run_label
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from editbench.estimate import CellEstimate
-    from editbench.plan import Plan
+    from editbench.plan.estimate import CellEstimate
+    from editbench.plan.runs import Plan
 
 
 def as_rows(found: Sequence[CellEstimate]) -> list[dict[str, Any]]:

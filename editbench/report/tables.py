@@ -13,7 +13,7 @@ from editbench.analysis.leaderboard import Leaderboard, Row
 from editbench.analysis.multiple import Standing
 from editbench.metrics import METRICS, CellMetric
 from editbench.report import escape
-from editbench.store import Status
+from editbench.results.store import Status
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.table import Table
 
-    from editbench.tracing import Curve, Tracing
+    from editbench.locate.tracing import Curve, Tracing
 
 SUFFIXES = (".svg", ".pdf", ".png")
 _PLACES = {"subject": "at the subject's last token", "last": "at the prompt's last token"}

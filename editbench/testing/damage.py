@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from editbench.seeds import torch_generator
+from editbench.base.seeds import torch_generator
 
 
 @contextmanager

@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editbench.base.seeds import torch_generator
 from editbench.cache import Cache
 from editbench.method import Edit, Method, WeightEdit
 from editbench.models.lm import LM
+from editbench.plan.settings import settings_for
 from editbench.requests import Request
 from editbench.savepoint import Savepoint
-from editbench.seeds import torch_generator
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
 # One kind with Linear blocks and gated MLPs, one with Conv1D and biases.
@@ -71,7 +72,7 @@ class Trial:
 
     def new(self) -> Method:
         """Return a fresh, prepared instance of the method."""
-        settings = self.method_class.settings(self.lm.shape, self.overrides)
+        settings = settings_for(self.method_class, self.lm.shape, self.overrides)
         method = self.method_class(settings.values)
         method.prepare(self.lm, self.cache)
         return method
@@ -109,7 +110,7 @@ def check_method(
     kinds: architectures from ``editbench.testing.tiny.TINY_KINDS``.
     laws: which claims of ``LAWS`` to try; None: all.
     """
-    from editbench.registry import load_method
+    from editbench.plan.registry import load_method
 
     method_class = load_method(method) if isinstance(method, str) else method
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +130,7 @@ def _trial(method_class: type[Method], overrides: Mapping[str, Any], kind: str, 
 def _try(claim: str, law: Law, trial: Trial) -> LawResult:
     kind = trial.kind
     try:
-        settings = trial.method_class.settings(trial.lm.shape, trial.overrides)
+        settings = settings_for(trial.method_class, trial.lm.shape, trial.overrides)
         reason = trial.method_class(settings.values).supports(trial.lm)
         if reason is not None:
             return LawResult(claim, kind, True, f"not tried: {reason}")
@@ -364,7 +365,7 @@ def _address(method_class: type[Method]) -> str:
 
 def print_fingerprint(address: str, kind: str, overrides: Mapping[str, Any]) -> None:
     """Write the fingerprint of a method's edit to standard output; called in another process by a law."""
-    from editbench.registry import load_method
+    from editbench.plan.registry import load_method
 
     if ".py:" in address:
         method_class = load_method(address)

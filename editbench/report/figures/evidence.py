@@ -55,7 +55,7 @@ class Evidence:
     boards: a leaderboard per suite, at each scale, with all the metrics that are to be drawn.
     asked: metrics that the user named, in order.
     scales: only these; empty: all, or the largest where a figure is of one scale.
-    ages: suite -> :func:`editbench.results.stored_ages`; only where retention is drawn.
+    ages: suite -> :func:`editbench.analysis.stored.stored_ages`; only where retention is drawn.
     """
 
     boards: tuple[Leaderboard, ...]

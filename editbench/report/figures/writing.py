@@ -33,7 +33,7 @@ def as_bytes(figure: Figure, form: str) -> bytes:
 
 def put(path: Path, data: bytes) -> None:
     """Write a file whole or not at all. Raises :class:`UserError`, naming the path and what to do."""
-    from editbench.store import replace_file
+    from editbench.base.files import replace_file
 
     try:
         replace_file(path, data)

@@ -16,8 +16,8 @@ from editbench.report.page.samples import Seen, see_all
 from editbench.report.tables import amount, heading, is_ranked, marked, rank_text, statement
 
 if TYPE_CHECKING:
-    from editbench.results import Stored
-    from editbench.store import RunResult
+    from editbench.analysis.stored import Stored
+    from editbench.results.store import RunResult
 
 _CAPABILITY = ("capability", "capability-ratio")
 

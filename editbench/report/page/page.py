@@ -15,7 +15,7 @@ from editbench.report.page.escape import for_script
 from editbench.report.page.samples import as_many_as_fit
 
 if TYPE_CHECKING:
-    from editbench.results import Stored
+    from editbench.analysis.stored import Stored
 
 LIMIT = 4_800_000  # bytes of the whole page, as far as records decide it
 _SCRIPTS = ("dom.js", "leaderboard.js", "chart.js", "figures.js", "requests.js", "page.js")

@@ -15,7 +15,7 @@ from editbench.analysis.aggregate import CellFrame
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, ProbeMetric
 from editbench.report.page.escape import for_script
-from editbench.store import CellResult, RunResult, Status
+from editbench.results.store import CellResult, RunResult, Status
 
 ROWS = 40_000  # held at most, over all cells of a suite
 _TEXT = 400  # characters of one text that are shown

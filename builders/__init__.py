@@ -1,0 +1,1 @@
+"""Programs that made the shipped data; no user runs them."""

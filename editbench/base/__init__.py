@@ -1,0 +1,1 @@
+"""What everything else stands on: files, the machine, seeds, time, progress, plugins. Knows nothing of editing."""

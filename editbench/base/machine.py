@@ -1,0 +1,112 @@
+"""What this process runs on: packages, processor, accelerators, and the git state of a source tree."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "editbench",
+    "torch",
+    "transformers",
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "gguf",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pydantic",
+    "lm_eval",
+    "datasets",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """The git state of a source tree.
+
+    Attributes
+    ----------
+    commit: full hash of its HEAD.
+    dirty: whether tracked files differ from it, or the file in question is not tracked.
+    """
+
+    commit: str
+    dirty: bool
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), "--no-optional-locks", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@cache
+def checkout_of(path: Path) -> Checkout | None:
+    """Return the git state of the checkout that tracks ``path``, or None if it lies in none."""
+    folder = path if path.is_dir() else path.parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    tracked = _git(folder, "ls-files", "--error-unmatch", str(path)) is not None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    if not tracked and path.suffix != ".py":
+        return None
+    return Checkout(commit, dirty=not tracked or bool(changed))
+
+
+def packages() -> dict[str, str]:
+    """Return the installed versions of the packages that decide results."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
+@cache
+def gpu_names() -> tuple[str, ...]:
+    """Return the names of NVIDIA devices, as ``nvidia-smi`` lists them; empty without one."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ()
+
+
+def machine() -> dict[str, Any]:
+    """Return platform, processor, accelerators, cores this process may use, and thread settings."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "gpus": list(gpu_names()),
+        "cores": cores,
+        "thread_settings": threads,
+    }

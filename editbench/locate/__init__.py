@@ -1,0 +1,1 @@
+"""Finding the block that carries a fact."""

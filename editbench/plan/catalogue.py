@@ -1,0 +1,90 @@
+"""Everything that has a name, with a line about each, collected without importing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from editbench.base.plugins import Registration, entries
+from editbench.datasets.registry import DATASETS
+from editbench.errors import UserError
+from editbench.plan.registry import METHODS, SUITES
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A named thing.
+
+    Attributes
+    ----------
+    name: what users type.
+    says: one line about it, or why it is broken.
+    package: the distribution it comes from, or "".
+    broken: whether asking for it is an error.
+    """
+
+    name: str
+    says: str
+    package: str = ""
+    broken: bool = False
+
+
+def _described(group: str, describe: Callable[[Registration], str]) -> list[Item]:
+    found = entries(group)
+    return [_item(entry, describe, [other for other in found if other.name == entry.name]) for entry in found]
+
+
+def _item(entry: Registration, describe: Callable[[Registration], str], same: list[Registration]) -> Item:
+    if len(same) > 1:
+        owners = ", ".join(other.package for other in same)
+        return Item(entry.name, f"broken: registered {len(same)} times, by {owners}", entry.package, True)
+    try:
+        return Item(entry.name, describe(entry), entry.package)
+    except UserError as error:
+        return Item(entry.name, f"broken: {error.given}", entry.package, True)
+
+
+def methods() -> list[Item]:
+    """Return every registered method with the first line of its docstring."""
+    from editbench.plan.sources import method_source
+
+    return _described(METHODS, lambda entry: method_source(entry.name).title)
+
+
+def suites() -> list[Item]:
+    """Return every registered suite with its title."""
+    from editbench.plan.suite import load_suite
+
+    return _described(SUITES, lambda entry: load_suite(entry.name).title)
+
+
+def datasets() -> list[Item]:
+    """Return every registered dataset with the first line of its reader's docstring."""
+    from editbench.plan.sources import first_line
+
+    return _described(DATASETS, lambda entry: first_line(entry.target))
+
+
+def models() -> list[Item]:
+    """Return the built-in models."""
+    from editbench.models.builtin import ALIASES
+
+    others = "built in, Apache-2.0; a hub id, a model folder or a .gguf file works too"
+    return [Item(name, others) for name in ALIASES]
+
+
+def metrics() -> list[Item]:
+    """Return every metric with its definition."""
+    from editbench.metrics import METRICS
+
+    arrow = {"higher": "↑", "lower": "↓"}
+    return [Item(metric.name, f"{arrow[metric.direction]} {metric.says}") for metric in METRICS.values()]
+
+
+KINDS: dict[str, Callable[[], list[Item]]] = {
+    "methods": methods,
+    "suites": suites,
+    "datasets": datasets,
+    "models": models,
+    "metrics": metrics,
+}

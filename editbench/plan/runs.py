@@ -1,0 +1,326 @@
+"""A suite made into runs and cells, each with an id made from everything that decides its bits. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from editbench.cache import Cache, content_key
+from editbench.capability.spec import CapabilitySpec
+from editbench.datasets import DatasetSpec
+from editbench.errors import UnknownName, UserError
+from editbench.plan.protocol import Protocol
+from editbench.plan.registry import load_method
+from editbench.plan.sources import is_file_address, method_source
+from editbench.plan.suite import MethodSpec, ModelSpec, Probes, Sequential, Suite
+
+if TYPE_CHECKING:
+    from editbench.datasets import Dataset
+    from editbench.method import Method, Regime
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a plan is carried out on this machine; the science is in the suite.
+
+    Attributes
+    ----------
+    device: ``cpu``, ``cuda``, ``cuda:1``; "auto" takes an accelerator if there is one.
+    dtype: of the weights. Unlike the others it changes the bits, and is part of every run's id.
+    device_map: transformers' ``device_map``, for a model spread over several devices.
+    trust_remote_code: whether a hub model may run its own code.
+    token_budget: most tokens in one batch when probing, padding included; None: as many as suit the device.
+    command: the command line or call that asked for it, for the manifest.
+    capability_data: folder of local data for lm-eval's tasks; None: the hub.
+    keep_edits: whether each cell keeps what its edits change in the weights, as a file beside its records.
+    """
+
+    device: str = "auto"
+    dtype: DType = "float32"
+    device_map: str | None = None
+    trust_remote_code: bool = False
+    token_budget: int | None = None
+    command: str = ""
+    capability_data: str | None = None
+    keep_edits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A model that was edited elsewhere: it is measured, and not edited here.
+
+    Attributes
+    ----------
+    name, revision: what to load.
+    compared: whether the run's ``model`` is the unedited one, to compare with; if not, it is the scored one itself.
+    """
+
+    name: str
+    revision: str | None = None
+    compared: bool = False
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a method with its hyper-parameters on a model and a seed, measured at each of its scales.
+
+    Attributes
+    ----------
+    suite: name of the suite, a folder of the results tree.
+    model, revision: what to load.
+    method: registered name or ``./file.py:Class``.
+    label: what tables call the method.
+    hparams: what the suite overrides; the rest is resolved for the model when the run starts.
+    seed: base of every random draw.
+    scales: the scales to measure, ascending.
+    stream: every scale of the suite: where a sequential stream is cut beside the multiples of ``chunk``.
+    goal: the largest scale the suite asks of this method, also where fewer are measured now; no part of the identity.
+    regime, chunk: ``batch`` and None, or ``sequential`` and the requests per chunk.
+    dataset, dataset_hash: where requests come from, and the hash of their content ("" until ``bind``).
+    protocol, probes: how, and how much, the model is questioned.
+    dtype: of the weights.
+    source_hash: of the method's source.
+    suite_regime: what the suite's other methods run in, unless they too have their own; runs of one table share it.
+    on_collapse: whether the larger scales are run once the model has collapsed.
+    talks: whether the model is let talk at length at every scale, because a metric of the suite reads that; no part
+        of the identity, for it moves nothing else.
+    scored: the model to measure as it is; None where ``method`` edits ``model``.
+    capability: what the edited model is tried on beside the probes. It does not change the edit or the records, and is
+        no part of the run's id; a cell that lacks it is completed.
+    """
+
+    suite: str
+    model: str
+    revision: str | None
+    method: str
+    label: str
+    hparams: Mapping[str, Any]
+    seed: int
+    scales: tuple[int, ...]
+    stream: tuple[int, ...]
+    regime: Regime
+    chunk: int | None
+    dataset: DatasetSpec
+    protocol: Protocol
+    probes: Probes
+    dtype: DType = "float32"
+    source_hash: str = ""
+    goal: int = 0
+    dataset_hash: str = ""
+    suite_regime: str = "batch"
+    on_collapse: Literal["continue", "stop"] = "continue"
+    talks: bool = False
+    scored: Scored | None = None
+    capability: CapabilitySpec | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the bits of this run, as plain values.
+
+        In the batch regime every scale starts from the clean model, so that other scales do not matter. Of scored
+        models each scale has its own under one label; which, with its hash, is in the manifest.
+        """
+        scored = {} if self.scored is None else {"scored": [self.label, self.scored.compared]}
+        address = self.method.rpartition("/")[2] if is_file_address(self.method) else self.method
+        return {
+            "model": [self.model, self.revision, self.dtype],
+            "method": [address, self.source_hash, dict(self.hparams)],
+            "data": [self.dataset_hash, self.seed],
+            "regime": [self.regime, self.chunk, list(self.stream) if self.regime == "sequential" else None],
+            "measured": [self.protocol.model_dump(), self.probes.model_dump(), self.on_collapse],
+            **scored,
+        }
+
+    @cached_property
+    def run_id(self) -> str:
+        """32 hex digits: the content key of :attr:`identity`."""
+        return content_key(self.identity)
+
+    def cell_id(self, scale: int) -> str:
+        """Return the id of this run's cell at ``scale``: 32 hex digits."""
+        return content_key({"run": self.run_id, "scale": scale})
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells this run from the others of its plan: model, label, seed."""
+        return self.model, self.label, self.seed
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A suite's runs in the order they are carried out.
+
+    Attributes
+    ----------
+    suite: what was planned.
+    runs: one per model, method and seed.
+    """
+
+    suite: Suite
+    runs: tuple[RunSpec, ...]
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """The one dataset all runs draw from."""
+        return self.suite.dataset
+
+    def cells(self) -> Iterator[tuple[RunSpec, int]]:
+        """Yield every run with each of its scales."""
+        for run in self.runs:
+            for scale in run.scales:
+                yield run, scale
+
+
+def make_plan(suite: Suite, options: RunOptions | None = None) -> Plan:
+    """Expand a suite: for each model and seed, every method. Imports no method.
+
+    Raises :class:`UnknownName` or :class:`BadPlugin` for a method that is not there.
+    """
+    dtype = (options or RunOptions()).dtype
+    _refuse_twins(suite)
+    runs = [
+        _run(suite, model, method, seed, dtype)
+        for model in suite.models
+        for seed in suite.seeds
+        for method in suite.methods
+        if method.cap is None or method.cap.scale >= suite.measured[0]
+    ]
+    if not runs:
+        caps = "; ".join(f"{m.shown} goes no further than {m.cap.scale:,}: {m.cap.why}" for m in suite.methods if m.cap)
+        raise UserError(f"Nothing is left to run at scale {suite.measured[0]:,}.", caps, "Measure a smaller scale.")
+    return Plan(suite, tuple(runs))
+
+
+def _refuse_twins(suite: Suite) -> None:
+    shown = [method.shown for method in suite.methods]
+    twice = sorted({label for label in shown if shown.count(label) > 1})
+    if twice:
+        raise UserError(f"Two methods are called {twice[0]!r}.", hint="Rename one: change its class attribute 'name'.")
+
+
+def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: DType) -> RunSpec:
+    with suite.at(f"methods/{method.label or method.method}"):
+        source = method_source(method.method)
+    regime = method.regime or suite.regime
+    chunk = regime.sequential if isinstance(regime, Sequential) else None
+    most = method.cap.scale if method.cap else suite.scales[-1]
+    return RunSpec(
+        suite=suite.name,
+        model=model.name,
+        revision=model.revision,
+        method=method.method,
+        label=method.shown,
+        hparams=method.hparams,
+        seed=seed,
+        scales=tuple(scale for scale in suite.measured if scale <= most),
+        stream=tuple(suite.scales),
+        goal=most,
+        regime="batch" if chunk is None else "sequential",
+        chunk=chunk,
+        suite_regime=str(suite.regime),
+        on_collapse=suite.on_collapse,
+        capability=suite.capability,
+        dataset=suite.dataset,
+        protocol=suite.protocol,
+        probes=suite.probes,
+        dtype=dtype,
+        source_hash=source.hash,
+        talks=reads_talk(suite.metrics),
+    )
+
+
+def reads_talk(metrics: Sequence[str]) -> bool:
+    """Return whether one of these metrics (unknown names are not) is read from what a model says at length."""
+    from editbench.metrics import METRICS, CellMetric
+
+    found = [METRICS[name] for name in metrics if name in METRICS]
+    return any(isinstance(metric, CellMetric) and metric.reads_talk for metric in found)
+
+
+def bind(plan: Plan, dataset: Dataset) -> Plan:
+    """Return the plan with the dataset's hash and target field in every run; their ids are final from here on."""
+    protocol = plan.suite.protocol.model_copy(update={"target_field": dataset.target_field or "default"})
+    runs = (replace(run, dataset_hash=dataset.content_hash, protocol=protocol) for run in plan.runs)
+    return Plan(plan.suite, tuple(runs))
+
+
+def check_names(plan: Plan) -> None:
+    """Check every name and hyper-parameter of a plan, before any data is read. Imports the methods.
+
+    Raises :class:`UserError` for an unknown model, dataset, metric, capability task or hyper-parameter, for a value
+    that does not fit, for a method that cannot be loaded, and for one that does not know the suite's regime.
+    """
+    from editbench.datasets import check_dataset_name
+    from editbench.metrics import check_metric_name
+    from editbench.models.builtin import check_model_name
+
+    suite = plan.suite
+    for method in suite.methods:
+        _check_method(suite, method)
+    for model in suite.models:
+        with suite.at(f"models/{model.name}"):
+            check_model_name(model.name)
+    for metric in suite.metrics:
+        with suite.at("metrics"):
+            check_metric_name(metric)
+    with suite.at("dataset"):
+        check_dataset_name(suite.dataset)
+    check_capability(suite)
+
+
+def check_capability(suite: Suite) -> None:
+    """Raise :class:`UserError` for a capability task that is not there."""
+    if suite.capability is not None:
+        from editbench.capability.tasks import resolve
+
+        with suite.at("capability"):
+            resolve(suite.capability, Cache())
+
+
+def _check_method(suite: Suite, spec: MethodSpec) -> None:
+    place = f"methods/{spec.label or spec.method}"
+    with suite.at(place):
+        method = load_method(spec.method)
+    regime = "sequential" if isinstance(spec.regime or suite.regime, Sequential) else "batch"
+    with suite.at(place):
+        if regime not in method.regimes:
+            raise UserError(
+                f"The method {spec.shown} does not work in the {regime} regime.",
+                f"It knows: {', '.join(sorted(method.regimes))}.",
+                "Leave it out with --methods, or change its regime.",
+            )
+    _check_hparams(suite, spec, method, place)
+
+
+def _check_hparams(suite: Suite, spec: MethodSpec, method: type[Method], place: str) -> None:
+    """Check given keys and values; hyper-parameters that depend on the model are resolved when the run starts."""
+    hint = f"See its hyper-parameters: editbench show method {spec.method}"
+    for key in spec.hparams:
+        if key not in method.Hparams.model_fields:
+            with suite.at(f"{place}/{key}", place):
+                raise UnknownName(f"hyper-parameter of {spec.shown}", key, method.Hparams.model_fields, hint)
+    try:
+        method.Hparams(**spec.hparams)
+    except ValidationError as error:
+        wrong = [item for item in error.errors() if item["type"] != "missing" and item["loc"]]
+        for item in wrong:
+            key = ".".join(str(part) for part in item["loc"])
+            with suite.at(f"{place}/{item['loc'][0]}", place):
+                raise UserError(f"{spec.shown}: {key} = {item['input']!r}: {item['msg']}.", hint=hint) from error
+
+
+def check_scales(plan: Plan, dataset: Dataset) -> None:
+    """Raise :class:`UserError` if a scale is larger than the dataset."""
+    size, largest = len(dataset.requests), plan.suite.measured[-1]
+    if largest > size:
+        with plan.suite.at("scales"):
+            raise UserError(
+                f"The scale {largest} is above the size of the dataset {dataset.name}: {size} requests.",
+                hint=f"Measure fewer: --max-scale {size}, or choose a larger dataset.",
+            )

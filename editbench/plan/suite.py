@@ -1,0 +1,382 @@
+"""A suite: what is compared, on what, at which scales. Read from YAML; every mistake names file, line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from editbench.capability.spec import CapabilitySpec, TaskSpec, from_yaml
+from editbench.datasets import DatasetSpec
+from editbench.datasets.files import is_hub_id
+from editbench.datasets.readers import PUBLISHED
+from editbench.errors import BadSuite, UserError
+from editbench.plan.protocol import Protocol
+from editbench.plan.registry import suite_file
+from editbench.plan.sources import is_file_address, method_source
+from editbench.plan.yaml_traps import refuse_traps
+
+Loc = tuple[str | int, ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(_Strict):
+    """A model to edit: a built-in name, a hub id, a folder or a GGUF file; ``revision`` pins a hub id."""
+
+    name: str
+    revision: str | None = None
+
+
+class Sequential(_Strict):
+    """Requests come in chunks of this many, each edited on top of the last."""
+
+    sequential: PositiveInt
+
+    def __str__(self) -> str:
+        return f"sequential {self.sequential}"
+
+
+class Cap(_Strict):
+    """A method goes no further than this many requests, and why."""
+
+    scale: PositiveInt
+    why: str = Field(min_length=1)
+
+
+class MethodSpec(_Strict):
+    """A method to compare: its registered name or ``./file.py:Class``, a label, and what differs from its defaults.
+
+    ``regime``: its own, where the suite compares several; its label should say so.
+    ``cap``: a scale above which it is not run, where its cost makes more hopeless, and the reason; shown in reports.
+    """
+
+    method: str
+    label: str = ""
+    hparams: dict[str, Any] = Field(default_factory=dict)
+    regime: Literal["batch"] | Sequential | None = None
+    cap: Cap | None = None
+
+    @property
+    def shown(self) -> str:
+        """The label, or the method's own name."""
+        if self.label or not is_file_address(self.method):
+            return self.label or self.method
+        return method_source(self.method).name
+
+
+class Probes(_Strict):
+    """How many probes of each kind a request is asked (None: all it has), and of how many requests per scale.
+
+    Beyond ``budget`` requests (None: no limit) a sample stratified by edit age is probed.
+    """
+
+    rephrase: NonNegativeInt | None = None
+    prefixed: NonNegativeInt | None = None
+    neighbour: NonNegativeInt | None = None
+    locality: NonNegativeInt | None = None
+    portability: NonNegativeInt | None = None
+    budget: PositiveInt | None = None
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """Probe kind -> most probes of it per request; the edit prompt itself has no limit."""
+        return self.model_dump(exclude={"budget"})
+
+
+def _named(key: str) -> BeforeValidator:
+    """Let a bare string stand for a mapping with one key."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+class Suite(_Strict):
+    """A suite, as typed values.
+
+    Attributes
+    ----------
+    name, title: what it is called, and one sentence that says what it shows.
+    dataset: where requests come from.
+    models, methods: what is compared; names of models and labels of methods are distinct.
+    scales: numbers of edits at which a run is measured, ascending.
+    max_scale: measure no scale above this one (None: all); a sequential stream is cut in the same places either way.
+    regime: ``batch``, or chunks on top of each other.
+    on_collapse: whether a run goes on once its model has collapsed (perplexity on general text above ten times the
+        unedited model's); if not, its larger scales are recorded as diverged.
+    seeds: one run per seed.
+    protocol: how the model is questioned.
+    probes: how much it is asked.
+    metrics: what the leaderboard shows, in order; the first is the main one.
+    capability: what else the edited model is tried on, through lm-eval; None: nothing.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str
+    dataset: DatasetSpec
+    models: list[Annotated[ModelSpec, _named("name")]] = Field(min_length=1)
+    methods: list[Annotated[MethodSpec, _named("method")]] = Field(min_length=1)
+    scales: list[PositiveInt] = Field(min_length=1)
+    max_scale: PositiveInt | None = None
+    regime: Literal["batch"] | Sequential = "batch"
+    on_collapse: Literal["continue", "stop"] = "continue"
+    seeds: list[NonNegativeInt] = Field(default=[0], min_length=1)
+    protocol: Protocol = Protocol()
+    probes: Probes = Probes()
+    metrics: list[str] = Field(default=["reliability", "generalisation", "locality"], min_length=1)
+    capability: Annotated[CapabilitySpec | None, BeforeValidator(from_yaml)] = None
+
+    _file: str = PrivateAttr(default="")
+    _lines: dict[str, int] = PrivateAttr(default_factory=dict)
+
+    @field_validator("scales")
+    @classmethod
+    def _ascending(cls, scales: list[int]) -> list[int]:
+        if sorted(set(scales)) != scales:
+            raise ValueError("scales must ascend, each once, such as [1, 10, 100]")
+        return scales
+
+    @field_validator("seeds", "metrics")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("each may be given once")
+        return values
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_distinct(cls, models: list[ModelSpec]) -> list[ModelSpec]:
+        names = [model.name for model in models]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two are called {twice!r}; name each model once")
+        return models
+
+    @field_validator("protocol")
+    @classmethod
+    def _target_field_belongs_to_the_dataset(cls, protocol: Protocol) -> Protocol:
+        if protocol.target_field != Protocol.model_fields["target_field"].default:
+            raise ValueError("target_field is a matter of the dataset: write it under 'dataset'")
+        return protocol
+
+    @model_validator(mode="after")
+    def _labels_are_distinct(self) -> Suite:
+        shown = [method.label or method.method for method in self.methods]
+        twice = sorted({label for label in shown if shown.count(label) > 1})
+        if twice:
+            raise ValueError(f"methods: two are called {twice[0]!r}; give each its own label")
+        return self
+
+    @model_validator(mode="after")
+    def _capability_is_at_scales(self) -> Suite:
+        wanted = set(self.capability.scales or ()) if self.capability else set()
+        if wanted - set(self.scales):
+            raise ValueError(f"capability: {min(wanted - set(self.scales))} is not among the scales {self.scales}")
+        return self
+
+    @property
+    def measured(self) -> list[int]:
+        """The scales up to ``max_scale``."""
+        return [scale for scale in self.scales if self.max_scale is None or scale <= self.max_scale]
+
+    def with_options(
+        self,
+        *,
+        methods: Sequence[str] | None = None,
+        add_methods: Sequence[str] = (),
+        models: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+        scales: Sequence[int] | None = None,
+        max_scale: int | None = None,
+        revision: str | None = None,
+        data: str | None = None,
+    ) -> Suite:
+        """Return this suite with some choices replaced.
+
+        ``data`` is the file or hub dataset (``org/name``, ``org/name@revision``) to read requests from, in the form of
+        the suite's dataset. ``methods`` picks labels of the suite, else every entry of that method, else any other
+        registered method; ``add_methods`` adds to them; ``revision`` pins every model that has none. Raises
+        :class:`UserError`.
+        """
+        chosen: dict[str, Any] = {}
+        if methods is not None or add_methods:
+            kept = self.methods if methods is None else [m for name in methods for m in self._methods(name)]
+            chosen["methods"] = [m.model_dump() for m in (*kept, *(MethodSpec(method=name) for name in add_methods))]
+        if models is not None or revision is not None:
+            picked = self.models if models is None else [self._model(name) for name in models]
+            chosen["models"] = [{"name": m.name, "revision": m.revision or revision} for m in picked]
+        if data is not None:
+            place = "path" if self.dataset.name in PUBLISHED else "name"
+            name, _, pinned = data.partition("@") if is_hub_id(data.partition("@")[0]) else (data, "", "")
+            chosen["dataset"] = {**self.dataset.model_dump(), place: name, "revision": pinned or None}
+        if scales is not None and self.capability is not None and self.capability.scales is not None:
+            both = [scale for scale in self.capability.scales if scale in scales]
+            chosen["capability"] = {**self.capability.model_dump(), "scales": both or None}
+        given = {"seeds": seeds, "scales": scales, "max_scale": max_scale}
+        chosen |= {key: list(v) if isinstance(v, Sequence) else v for key, v in given.items() if v is not None}
+        return self._replaced(chosen)
+
+    def with_capability(self, tasks: Sequence[str]) -> Suite:
+        """Return this suite with these capability tasks, with its other settings about them; none at all if empty."""
+        if not tasks:
+            return self._replaced({"capability": None})
+        kept = {} if self.capability is None else self.capability.model_dump()
+        changed = self._replaced({"capability": {**kept, "tasks": list(tasks)}})
+        changed._lines = {place: line for place, line in self._lines.items() if place != "capability"}
+        return changed
+
+    def _replaced(self, chosen: Mapping[str, Any]) -> Suite:
+        try:
+            changed = Suite.model_validate({**self.model_dump(), **chosen})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "methods"
+            raise UserError(f"{key} = {first['input']!r}: {_said(first)}." if first["loc"] else _said(first)) from error
+        if not changed.measured:
+            raise UserError(f"No scale of {changed.scales} is at most {changed.max_scale}.", hint="Give --scales.")
+        changed._file, changed._lines = self._file, self._lines
+        return changed
+
+    def _methods(self, name: str) -> list[MethodSpec]:
+        labelled = [m for m in self.methods if name == (m.label or m.method)]
+        return labelled or [m for m in self.methods if name == m.method] or [MethodSpec(method=name)]
+
+    def _model(self, name: str) -> ModelSpec:
+        return next((m for m in self.models if m.name == name), ModelSpec(name=name))
+
+    @contextmanager
+    def at(self, *places: str) -> Iterator[None]:
+        """Name file and line in a :class:`UserError` about the first of ``places`` that the file holds.
+
+        Places are ``dataset``, ``scales``, ``metrics``, ``methods/<label>/<hyper-parameter>``, ``models/<name>``.
+        """
+        try:
+            yield
+        except BadSuite:
+            raise
+        except UserError as error:
+            line = next((self._lines[place] for place in places if place in self._lines), None)
+            if line is None:
+                raise
+            raise BadSuite(f"{self._file}, line {line}: {error.given}", error.expected, error.hint) from error
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """Return the registered suite of this name, or the one in this YAML file.
+
+    Raises :class:`UnknownName`, :class:`BadPlugin` or :class:`BadSuite`.
+    """
+    path = suite_path(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSuite(f"The suite {path} cannot be read: {error}.") from error
+    return parse_suite(text, str(path))
+
+
+def suite_path(name_or_path: str | Path) -> Path:
+    """Return the file of a suite given by name or path."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        return suite_file(str(name_or_path))
+    if not path.is_file():
+        raise BadSuite(f"There is no suite file {path}.", hint="See the suites there are: editbench list suites")
+    return path
+
+
+def parse_suite(text: str, file: str) -> Suite:
+    """Return the suite that this YAML text describes; ``file`` is for messages. Raises :class:`BadSuite`."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        refuse_traps(root, file)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise BadSuite(f"{file}{line}: this is no YAML: {getattr(error, 'problem', error)}.") from error
+    if root is None or not isinstance(values, dict):
+        raise BadSuite(f"{file}: a suite is a mapping of keys to values.", f"Keys: {', '.join(Suite.model_fields)}.")
+    try:
+        suite = Suite.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error, root, file) from error
+    suite._file, suite._lines = file, _lines(root, suite)
+    return suite
+
+
+def _find(node: yaml.Node, loc: Loc) -> yaml.Node:
+    """Return the node at ``loc``, or the deepest one on the way to it; for a mapping's entry, its key's node."""
+    shown = node
+    for part in loc:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            shown = node = node.value[part]
+        elif isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                continue  # a part of pydantic's own making, such as the branch of a union
+            shown, node = pair
+    return shown
+
+
+def _line(node: yaml.Node, *loc: str | int) -> int:
+    return int(_find(node, loc).start_mark.line) + 1
+
+
+def _said(error: Any) -> str:
+    return str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+
+
+def _explained(error: ValidationError, root: yaml.Node, file: str) -> BadSuite:
+    # a misspelt key often leaves a missing one behind; the misspelt one is the news
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    loc: Loc = first["loc"]
+    key = ".".join(str(part) for part in loc)
+    where = f"{file}, line {_line(root, *loc)}"
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(where, loc)
+    if first["type"] == "missing":
+        return BadSuite(f"{where}: the key {key!r} is missing.", "See one that works: editbench show suite quickstart")
+    return BadSuite(f"{where}, {key}: {_said(first)}." if key else f"{where}: {_said(first)}.")
+
+
+def _unknown_key(where: str, loc: Loc) -> BadSuite:
+    owners: dict[str, type[BaseModel]] = {
+        "methods": MethodSpec,
+        "models": ModelSpec,
+        "dataset": DatasetSpec,
+        "protocol": Protocol,
+        "probes": Probes,
+        "regime": Sequential,
+        "capability": CapabilitySpec if len(loc) < 3 else TaskSpec,
+    }
+    owner = Suite if len(loc) == 1 else owners.get(str(loc[0]), Suite)
+    known = list(owner.model_fields)
+    close = get_close_matches(str(loc[-1]), known, n=2, cutoff=0.5)
+    expected = f"Did you mean {' or '.join(close)}?" if close else f"Known keys: {', '.join(known)}."
+    return BadSuite(f"{where}: unknown key {'.'.join(str(part) for part in loc)!r}.", expected)
+
+
+def _lines(root: yaml.Node, suite: Suite) -> dict[str, int]:
+    lines = {key: _line(root, key) for key in ("dataset", "scales", "metrics", "regime", "seeds", "capability")}
+    lines |= {f"models/{model.name}": _line(root, "models", i) for i, model in enumerate(suite.models)}
+    for i, method in enumerate(suite.methods):
+        name = method.label or method.method
+        lines[f"methods/{name}"] = _line(root, "methods", i)
+        lines |= {f"methods/{name}/{key}": _line(root, "methods", i, "hparams", key) for key in method.hparams}
+    return lines

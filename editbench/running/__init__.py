@@ -1,0 +1,1 @@
+"""Carrying runs out: edit and measure, load and measure, edit and write."""

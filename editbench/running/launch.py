@@ -1,0 +1,89 @@
+"""From a suite to results: what ``editbench run`` and ``editbench.run`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from editbench.base.files import check_writable
+from editbench.errors import UnknownName
+from editbench.plan.runs import DType, Plan, RunOptions, bind, check_names, check_scales, make_plan
+from editbench.plan.suite import Suite, load_suite
+from editbench.results.store import Store
+from editbench.running.outcome import Results
+
+if TYPE_CHECKING:
+    from editbench.base.progress import Progress
+    from editbench.datasets import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan that passed every check, with the dataset it is bound to."""
+
+    plan: Plan
+    dataset: Dataset
+
+
+def prepare(suite: Suite, options: RunOptions) -> Prepared:
+    """Plan a suite, check every name and value, read its dataset. Writes nothing. Raises :class:`UserError`."""
+    from editbench.datasets import load_dataset
+
+    if options.dtype not in get_args(DType):
+        raise UnknownName("dtype", options.dtype, get_args(DType))
+    plan = make_plan(suite, options)
+    check_names(plan)
+    with suite.at("dataset"):
+        dataset = load_dataset(suite.dataset)
+    check_scales(plan, dataset)
+    return Prepared(bind(plan, dataset), dataset)
+
+
+def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Progress) -> Results:
+    """Run what is missing of a plan; results go to ``root``. Raises :class:`UserError` before anything is written."""
+    check_writable(root)  # before torch is imported: a mistake is answered at once
+    from editbench.running.runner import execute
+
+    store = Store(root)
+    try:
+        execute(prepared.plan, prepared.dataset, store, options, progress)
+    finally:
+        progress.close()
+    return Results(prepared.plan, store)
+
+
+def run(
+    suite: str | Path | Suite,
+    *,
+    methods: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    max_scale: int | None = None,
+    results: str | Path = "results",
+    device: str = "auto",
+    dtype: Any = "float32",
+) -> Results:
+    """Run a suite, or what is missing of it, and return its results.
+
+    Parameters
+    ----------
+    suite: a registered name, a YAML file, or a :class:`editbench.plan.suite.Suite`.
+    methods: labels of the suite, other registered names, ``./file.py:Class``; None: the suite's.
+    models, seeds: instead of the suite's.
+    max_scale: measure no scale above this.
+    results: folder the results go to.
+    device: ``auto``, ``cpu``, ``cuda``, …
+    dtype: ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises :class:`editbench.UserError` for anything that cannot be run; nothing is written then.
+    """
+    from editbench.base.progress import progress_for
+    from editbench.plan.estimate import weights
+
+    loaded = suite if isinstance(suite, Suite) else load_suite(suite)
+    chosen = loaded.with_options(methods=methods, models=models, seeds=seeds, max_scale=max_scale)
+    options = RunOptions(device=device, dtype=dtype, command=f"editbench.run({str(loaded.name)!r}, …)")
+    prepared = prepare(chosen, options)
+    return carry_out(prepared, Path(results), options, progress_for(weights(prepared.plan, prepared.dataset)))

@@ -1,0 +1,166 @@
+"""A model that somebody edited elsewhere, as an entry of a leaderboard: from what was asked for to a plan. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from editbench.base.files import check_writable, slug
+from editbench.base.progress import run_label
+from editbench.datasets import DatasetSpec
+from editbench.errors import UserError
+from editbench.plan.runs import Plan, RunOptions, RunSpec, Scored, bind, check_capability, reads_talk
+from editbench.plan.suite import MethodSpec, ModelSpec, Suite
+from editbench.results.store import Store
+from editbench.running.launch import Prepared
+from editbench.running.outcome import Results
+
+if TYPE_CHECKING:
+    from editbench.base.progress import Progress, Weights
+    from editbench.datasets import Dataset
+
+# What stands in the place of a method's name: nobody knows here what edited the model.
+METHOD = "scored"
+# Metrics that have no value without the unedited model.
+COMPARING = (
+    *("locality", "neighbour-locality", "kl", "own-perplexity", "perplexity-ratio", "drift", "collapse-point"),
+    "capability-ratio",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to be measured.
+
+    Attributes
+    ----------
+    model, revision: the edited model.
+    unedited: the model it was made from; None: nothing is compared.
+    label: what tables call it; "": the last part of its name.
+    scale: how many requests, in the order of ``seed``, were written into it; None: all of the dataset.
+    """
+
+    model: str
+    revision: str | None = None
+    unedited: str | None = None
+    label: str = ""
+    scale: int | None = None
+    seed: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The label."""
+        return self.label or slug(Path(self.model).name.removesuffix(".gguf"))
+
+
+def suite_of(dataset: DatasetSpec) -> Suite:
+    """Return a suite that asks all there is in a dataset, for entries that belong to no other."""
+    name = slug(Path(dataset.path or dataset.name).name).lstrip("._-") or "data"
+    model, method = ModelSpec(name="any"), MethodSpec(method=METHOD)
+    title = f"Models edited elsewhere, asked about {name}"
+    return Suite(name=f"score-{name}", title=title, dataset=dataset, models=[model], methods=[method], scales=[1])
+
+
+def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
+    """Check what was asked for, read the dataset, and plan the one run. Writes nothing. Raises :class:`UserError`."""
+    from editbench.datasets import check_dataset_name, load_dataset
+    from editbench.models.builtin import check_model_name
+
+    for name in (entry.model, entry.unedited):
+        if name is not None:
+            check_model_name(name)
+    _refuse_revision(entry)
+    _refuse_label(suite, entry)
+    with suite.at("dataset"):
+        check_dataset_name(suite.dataset)
+        dataset = load_dataset(suite.dataset)
+    check_capability(suite)
+    scale = _scale(entry, dataset)
+    run = _run(suite, entry, scale, options)
+    shown = {"scales": [scale], "max_scale": None, "seeds": [entry.seed], "models": [ModelSpec(name=run.model)]}
+    own = suite.model_copy(update={**shown, "methods": [MethodSpec(method=METHOD, label=run.label)]})
+    return Prepared(bind(Plan(own, (run,)), dataset), dataset)
+
+
+def _refuse_revision(entry: Entry) -> None:
+    from editbench.models.builtin import ALIASES
+
+    if entry.revision is not None and (entry.model in ALIASES or Path(entry.model).expanduser().exists()):
+        raise UserError(
+            f"--revision {entry.revision}: {entry.model} is not on the hub, and has no revisions.",
+            hint="Leave it out, or give the hub id.",
+        )
+
+
+def _refuse_label(suite: Suite, entry: Entry) -> None:
+    parts = Path(entry.label).parts
+    if entry.label and (".." in parts or not any(letter.isalnum() for letter in entry.label)):
+        raise UserError(f"--label {entry.label}: this is no name.", "Expected letters or digits.", "--label theirs")
+    if entry.shown in {method.shown for method in suite.methods} - {METHOD}:
+        raise UserError(
+            f"The suite {suite.name} has a method called {entry.shown!r} itself.",
+            "The entry needs a label of its own.",
+            f"--label {entry.shown}-elsewhere",
+        )
+
+
+def _scale(entry: Entry, dataset: Dataset) -> int:
+    size = len(dataset.requests)
+    if entry.scale is not None and entry.scale > size:
+        raise UserError(
+            f"--scale {entry.scale} is above the size of the dataset {dataset.name}: {size} requests.",
+            hint=f"Give at most --scale {size}, or a larger dataset.",
+        )
+    return size if entry.scale is None else entry.scale
+
+
+def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec:
+    compared = entry.unedited is not None
+    unedited = next((model for model in suite.models if model.name == entry.unedited), None)
+    return RunSpec(
+        suite=suite.name,
+        model=entry.unedited or entry.model,
+        revision=(unedited.revision if unedited else None) if compared else entry.revision,
+        method=METHOD,
+        label=entry.shown,
+        hparams={},
+        seed=entry.seed,
+        scales=(scale,),
+        stream=(scale,),
+        regime="batch",
+        chunk=None,
+        suite_regime=str(suite.regime),
+        on_collapse=suite.on_collapse,
+        dataset=suite.dataset,
+        protocol=suite.protocol,
+        probes=suite.probes,
+        dtype=options.dtype,
+        talks=reads_talk(suite.metrics),
+        capability=suite.capability,
+        scored=Scored(entry.model, entry.revision, compared),
+    )
+
+
+def weights(plan: Plan) -> Weights:
+    """Return what :class:`editbench.base.progress.Progress` wants: one cell, which is all there is to do."""
+    return {(run_label(*run.key), scale): 1.0 for run, scale in plan.cells()}
+
+
+def uncompared(metrics: Sequence[str]) -> list[str]:
+    """Return which of these metrics have no value without the unedited model."""
+    return [name for name in metrics if name in COMPARING]
+
+
+def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Progress) -> Results:
+    """Measure what is missing of the entry; results go to ``root``. Raises :class:`UserError`."""
+    check_writable(root)  # before torch is imported: a mistake is answered at once
+    from editbench.running.scorer import score
+
+    store = Store(root)
+    try:
+        score(prepared.plan, prepared.dataset, store, options, progress)
+    finally:
+        progress.close()
+    return Results(prepared.plan, store)
