@@ -11,8 +11,9 @@ import pytest
 from editbench.base import plugins
 from editbench.datasets.registry import DATASETS
 from editbench.errors import BadPlugin, UnknownName
-from editbench.method import Method, _published
+from editbench.method import Method
 from editbench.plan import catalogue, registry
+from editbench.plan.settings import published
 from editbench.plan.sources import _shared, method_source
 
 ROOT = Path(__file__).parents[1]
@@ -140,11 +141,12 @@ def test_a_file_that_changes_has_another_hash_in_the_same_process(own: Path) -> 
 
 
 def test_published_settings_that_change_are_read_again(tmp_path: Path) -> None:
-    file = tmp_path / "own.yaml"
-    assert _published(file) == {}
+    (tmp_path / "own.py").write_text(OWN)
+    method = registry.load_method(f"{tmp_path / 'own.py'}:Own")
+    assert published(method) == {}
     for layer in (1, 2):
-        file.write_text(f"llama: {{layer: {layer}}}\n")
-        assert _published(file) == {"llama": {"layer": layer}}
+        (tmp_path / "own.yaml").write_text(f"llama: {{layer: {layer}}}\n")
+        assert published(method) == {"llama": {"layer": layer}}
 
 
 @pytest.mark.parametrize(
