@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from editbench.errors import EditbenchError, UserError
 
 if TYPE_CHECKING:
+    from editbench.ledger import Ledger
+    from editbench.models.lm import LM
     from editbench.plan.suite import Suite
     from editbench.running.outcome import Results
 
-__all__ = ["EditbenchError", "UserError", "apply_delta", "run"]
+__all__ = ["EditbenchError", "UserError", "apply_edit", "load_model", "run"]
 
 
 def run(
@@ -44,8 +46,15 @@ def run(
     )
 
 
-def apply_delta(model: Any, path: str | Path) -> None:
-    """Write an exported delta into the model it was made for; see :func:`editbench.running.delta.apply_delta`."""
-    from editbench.running.delta import apply_delta as apply
+def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: Any = "float32") -> LM:
+    """Load a model as editbench edits and questions it; see :func:`editbench.models.load.load_lm`."""
+    from editbench.models.load import load_lm
 
-    apply(model, path)
+    return load_lm(name, revision=revision, device=device, dtype=dtype)
+
+
+def apply_edit(model: Any, path: str | Path, *, trust_source: bool = False) -> Ledger | None:
+    """Put a kept or exported edit into the model it was made for; see :func:`editbench.running.kept.apply_edit`."""
+    from editbench.running.kept import apply_edit as apply
+
+    return apply(model, path, trust_source=trust_source)

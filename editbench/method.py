@@ -6,14 +6,14 @@ reverts it; the method never leaves a trace in the model by itself. ``editbench 
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from editbench.context import Context
+from editbench.edits import ContextEdit, Edit, Edits, Kind, LowRankEdit, ModuleEdit, WeightEdit
 from editbench.requests import Request
 from editbench.savepoint import Savepoint
 
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
     from editbench.cache import Cache
     from editbench.models.lm import LM, ModelShape
+
+__all__ = [
+    "Context",
+    "ContextEdit",
+    "Edit",
+    "Edits",
+    "Hparams",
+    "Kind",
+    "LowRankEdit",
+    "Method",
+    "ModuleEdit",
+    "Regime",
+    "WeightEdit",
+]
 
 Regime = Literal["batch", "sequential"]
 
@@ -35,150 +49,6 @@ class Hparams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Applied(ABC):
-    """An edit that is in a model now. Edits applied on top of each other are reverted last first."""
-
-    @abstractmethod
-    def revert(self) -> None:
-        """Restore, bitwise, what was there before."""
-
-
-class Edit(ABC):
-    """A change to a model, as data: it can be applied, reverted, saved and measured."""
-
-    @abstractmethod
-    def apply(self, lm: LM) -> Applied:
-        """Put the change into ``lm`` and return the handle that takes it out again."""
-
-    @property
-    @abstractmethod
-    def nbytes(self) -> int:
-        """Bytes needed to store the change."""
-
-
-@dataclass(frozen=True)
-class WeightEdit(Edit):
-    """New values for some weights, kept as differences: W becomes W + ΔW.
-
-    Attributes
-    ----------
-    deltas: full parameter name -> ΔW, with the parameter's own shape; dtype float32 or better, or the parameter's own.
-    """
-
-    deltas: Mapping[str, torch.Tensor] = field(default_factory=dict)
-
-    def apply(self, lm: LM) -> Applied:
-        """Add every ΔW, in the wider of the two dtypes, rounded once to the parameter's own.
-
-        Raises ``KeyError`` or ``AttributeError`` for a parameter the model has not, ``ValueError`` for a wrong shape.
-        """
-        found = {name: lm.parameter(name) for name in self.deltas}
-        for name, parameter in found.items():
-            if parameter.shape != self.deltas[name].shape:
-                raise ValueError(f"{name} is {tuple(parameter.shape)}, its delta {tuple(self.deltas[name].shape)}")
-        originals = {name: parameter.detach().clone() for name, parameter in found.items()}
-        for name, parameter in found.items():
-            parameter.data.copy_(originals[name] + self.deltas[name].to(parameter.device))
-        return _AppliedWeights({name: (parameter, originals[name]) for name, parameter in found.items()})
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all ΔW."""
-        return sum(delta.numel() * delta.element_size() for delta in self.deltas.values())
-
-
-@dataclass
-class _AppliedWeights(Applied):
-    kept: dict[str, tuple[torch.nn.Parameter, torch.Tensor]]
-
-    def revert(self) -> None:
-        for parameter, original in self.kept.values():
-            parameter.data.copy_(original)
-        self.kept = {}
-
-
-@dataclass(frozen=True)
-class ModuleEdit(Edit):
-    """Modules put in the place of others: codebooks, side memories, adapters.
-
-    Attributes
-    ----------
-    modules: full module name -> a module that has all it needs, the replaced one included if it calls it. The
-        module's own tensors are the size of the edit; ``wraps`` names the attribute that holds the replaced module.
-    wraps: attribute of each module that holds the module it replaces ("" if it keeps none).
-    """
-
-    modules: Mapping[str, torch.nn.Module]
-    wraps: str = ""
-
-    def apply(self, lm: LM) -> Applied:
-        """Replace each named module. Raises ``AttributeError`` for a name the model has not."""
-        kept = {name: lm.model.get_submodule(name) for name in self.modules}
-        for name, module in self.modules.items():
-            lm.model.set_submodule(name, module)
-        return _AppliedModules(lm, kept)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the parameters and buffers that the modules bring along."""
-        total = 0
-        for module in self.modules.values():
-            own = copy.copy(module.state_dict())
-            inner = f"{self.wraps}." if self.wraps else None
-            total += sum(
-                tensor.numel() * tensor.element_size()
-                for name, tensor in own.items()
-                if inner is None or not name.startswith(inner)
-            )
-        return total
-
-
-@dataclass
-class _AppliedModules(Applied):
-    lm: LM
-    kept: dict[str, torch.nn.Module]
-
-    def revert(self) -> None:
-        for name, module in self.kept.items():
-            self.lm.model.set_submodule(name, module)
-        self.kept = {}
-
-
-@dataclass(frozen=True)
-class ContextEdit(Edit):
-    """No weight changes: a text is put in front of each prompt (in-context editing, retrieval).
-
-    Attributes
-    ----------
-    lookup: bare prompt -> the text to put before it, with its own trailing space or newline; "" for none.
-    size: bytes of the memory that ``lookup`` reads from.
-    """
-
-    lookup: Callable[[str], str]
-    size: int = 0
-
-    def apply(self, lm: LM) -> Applied:
-        """Set the model's context; a context already there comes after this one's text."""
-        before = lm.context
-        lookup = self.lookup
-        lm.context = lookup if before is None else (lambda prompt: lookup(prompt) + before(prompt))
-        return _AppliedContext(lm, before)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the memory."""
-        return self.size
-
-
-@dataclass
-class _AppliedContext(Applied):
-    lm: LM
-    before: Callable[[str], str] | None
-
-    def revert(self) -> None:
-        self.lm.context = self.before
-
-
 class Method(ABC):
     """A way of writing requests into a model. Subclass it, fill in the class attributes, implement ``edit``.
 
@@ -186,8 +56,11 @@ class Method(ABC):
     ----------------
     name: the name it is registered under.
     cite: where it was published, such as ``arXiv:2202.05262``; "" if nowhere.
+    kind: what ``edit`` returns: ``weights``, ``low-rank``, ``modules``, ``context``, or ``mixed`` for several of them.
     regimes: ``batch`` if it takes all requests at once, ``sequential`` if in chunks on top of each other; or both.
     independent: whether requests do not influence each other, so that editing them one at a time gives the same edit.
+    cumulative: whether a stream of chunks ends in the same edit as all its requests at once.
+    gated: whether prompts that have nothing to do with a request are answered with the unedited model's bits.
     learns: whether it is meant to make the target likelier; only a control says False.
     tiny: hyper-parameters for the tiny random models of the laws, where the method's own make no sense there.
 
@@ -196,8 +69,11 @@ class Method(ABC):
 
     name: ClassVar[str]
     cite: ClassVar[str] = ""
+    kind: ClassVar[Kind] = "weights"
     regimes: ClassVar[frozenset[Regime]] = frozenset({"batch"})
     independent: ClassVar[bool] = False
+    cumulative: ClassVar[bool] = False
+    gated: ClassVar[bool] = False
     learns: ClassVar[bool] = True
     tiny: ClassVar[Mapping[str, Any]] = {}
 
@@ -209,6 +85,7 @@ class Method(ABC):
         self.progress: Callable[[float, str], None] = _ignore_progress
         self.savepoint = Savepoint()
         self.failures: dict[str, str] = {}
+        self.numbers: list[tuple[str, str | None, float]] = []
 
     @classmethod
     def heuristics(cls, shape: ModelShape) -> dict[str, Any]:
@@ -235,6 +112,7 @@ class Method(ABC):
     def edit(self, lm: LM, requests: Sequence[Request], rng: torch.Generator) -> Edit:
         """Compute the change that writes ``requests`` into ``lm``, and leave ``lm`` bitwise as it was found.
 
+        Requests come without their probes: what is asked about them afterwards is not known here.
         In the sequential regime this is called once per chunk, with the earlier chunks' edits applied to ``lm``.
         Every random draw comes from ``rng`` (a CPU generator). Call ``self.progress(share_done, note)`` now and then.
         A request that cannot be edited (its subject is not in its prompt) goes into ``self.failures``, id -> reason,
@@ -244,11 +122,21 @@ class Method(ABC):
         Raises :class:`editbench.errors.Diverged` when the optimisation leaves the finite numbers.
         """
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return what a sequential method carries from chunk to chunk (past keys, running statistics)."""
+    def number(self, name: str, value: float, request: Request | None = None) -> None:
+        """Record a number of the method's own: a loss, the keys in a codebook, the share of prompts it answered.
+
+        Of a chunk, or of one ``request`` of it. It lands in the cell (``results/README.md``) and can be plotted.
+        """
+        self.numbers.append((name, None if request is None else request.id, float(value)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a sequential method carries from chunk to chunk (past keys, running statistics, a memory).
+
+        Tensors, and values that JSON holds, by name.
+        """
         return {}
 
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned, in this or another process."""
         return
 

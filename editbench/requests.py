@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EDIT, REPHRASE, PREFIXED, NEIGHBOUR, LOCALITY, PORTABILITY = PROBE_KINDS = (
     "edit",
@@ -64,6 +64,10 @@ class Request:
         """Yield the edit prompt as a probe, then ``probes``."""
         yield Probe(EDIT, self.prompt, self.target_new)
         yield from self.probes
+
+    def without_probes(self) -> Request:
+        """Return the request as a method gets it: what to write, and nothing of what will be asked about it."""
+        return replace(self, probes=())
 
     def subject_span(self) -> tuple[int, int] | None:
         """Return [start, end) of the subject in the prompt, in characters, or None if it is not there."""

@@ -238,7 +238,7 @@ class _Sums:
     def read(self, texts: Sequence[Sequence[int]]) -> Iterator[float]:
         """Add up the keys of all texts; yields the share done after every batch."""
         lengths = [len(text) for text in texts]
-        for batch in by_length(lengths, BATCH_TOKENS, pass_tokens(self.lm.device)):
+        for batch in by_length(lengths, self.lm.at_once(BATCH_TOKENS), pass_tokens(self.lm.device)):
             self._pass([texts[number] for number in batch])
             yield self.tokens / sum(lengths)
 

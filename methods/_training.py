@@ -75,7 +75,7 @@ class Trainer:
         hparams: FineTuneHparams,
         report: Callable[[float], None] | None = None,
     ) -> None:
-        self.data, self.hparams = data, hparams
+        self.lm, self.data, self.hparams = lm, data, hparams
         self.originals = {name: lm.parameter(name).detach().float() for name in names}
         self.weights = {name: w.clone().requires_grad_(True) for name, w in self.originals.items()}
         self.cache = PrefixCache(lm, [sample.ids for sample in data], cut_for(lm, names), progress=report)
@@ -112,7 +112,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         found = torch.empty(len(batch))
         lengths = [self.lengths[number] for number in batch]
-        for piece in by_length(lengths, PIECE_TOKENS, self.slack):
+        for piece in by_length(lengths, self.lm.at_once(PIECE_TOKENS), self.slack):
             losses = self._losses([batch[k] for k in piece])
             (losses.sum() / len(batch)).backward()
             found[piece] = losses.detach().float().cpu()

@@ -189,7 +189,7 @@ def read_signals(lm: LM, names: Sequence[str], requests: Sequence[Request], repo
 
     data = samples(lm, requests, "target-tokens")
     cache = PrefixCache(lm, [sample.ids for sample in data], Cut(None))  # one pass: there is nothing to keep
-    pieces = by_length([len(sample.ids) for sample in data], PIECE_TOKENS, pass_tokens(lm.device))
+    pieces = by_length([len(sample.ids) for sample in data], lm.at_once(PIECE_TOKENS), pass_tokens(lm.device))
     read = []
     for done, piece in enumerate(pieces, 1):
         read.append(_read_piece(cache, names, data, piece))

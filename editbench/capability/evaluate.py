@@ -16,8 +16,10 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
+from editbench.capability.passes import Scored, generating
 from editbench.capability.quiet import own_random_state, quiet
 from editbench.capability.tasks import Asked
+from editbench.models.call import text_call
 from editbench.models.partial import last_logits
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class EditedLM(HFLM):  # type: ignore[misc]
 
     def _begun(self, chat_template: bool, report: Callable[[float], None]) -> None:
         self.truncated, self._chat, self._report = 0, chat_template, report
+        self._prompts: list[str] = []  # those that are being continued
+        self._scored: Scored | None = None  # what is being scored
         self._longest: int | None = None  # tokens of the longest continuation that is being scored
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> Any:
@@ -116,12 +120,15 @@ class EditedLM(HFLM):  # type: ignore[misc]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return the messages as one prompt; an in-context edit's text goes before the last message of the user."""
-        context = self.edited.context
+        contexts = self.edited.context
         last = max((i for i, message in enumerate(chat_history) if message["role"] == "user"), default=None)
-        if context is not None and last is not None:
+        if contexts is not None and last is not None:
             asked = chat_history[last]["content"]
-            message = {**chat_history[last], "content": context(asked) + asked}
-            chat_history = [*chat_history[:last], message, *chat_history[last + 1 :]]
+            [found] = contexts.of([asked])
+            said = contexts.shared_prefix + found.before + asked + found.after
+            message = {**chat_history[last], "content": said}
+            earlier = [dict(turn) for turn in found.messages]
+            chat_history = [*chat_history[:last], *earlier, message, *chat_history[last + 1 :]]
         prompt: str = super().apply_chat_template(chat_history, add_generation_prompt)
         return prompt
 
@@ -130,6 +137,7 @@ class EditedLM(HFLM):  # type: ignore[misc]
     ) -> Any:
         """Encode prompts to continue, and count those that are cut."""
         ids, mask = super().tok_batch_encode(list(strings), padding_side=padding_side, **named)
+        self._prompts = list(strings)
         if left_truncate_len:
             self.truncated += int((mask.sum(dim=1) > left_truncate_len).sum())
             ids, mask = ids[:, -left_truncate_len:], mask[:, -left_truncate_len:]
@@ -138,26 +146,32 @@ class EditedLM(HFLM):  # type: ignore[misc]
     def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None) -> Any:
         self.truncated += sum(len(prompt) + len(answer) > self.max_length + 1 for _, prompt, answer in requests)
         self._longest = max((len(answer) for _, _, answer in requests), default=None)
+        self._scored = Scored(requests, self.max_length)
         try:
             found = super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
         finally:
-            self._longest = None
+            self._longest = self._scored = None
         if found and all(math.isnan(loglikelihood) for loglikelihood, _ in found):
             raise FloatingPointError("no log-likelihood is a finite number")
         return found
 
     def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
         """Compute logits from where the first continuation of the batch begins; lm-eval counts them from the end."""
-        with last_logits(self.edited, _kept(inps, self._longest)):
+        call = text_call(inps) if self._scored is None else self._scored.call(inps)
+        with last_logits(self.edited, _kept(inps, self._longest)), self.edited.calling(call):
             return super()._model_call(inps, attn_mask, labels)
 
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **named: Any) -> Any:
+        with generating(self.edited, self._prompts):
+            return super()._model_generate(context, max_length, stop, **named)
+
     def _in_context(self, requests: Sequence[Any]) -> list[Any]:
-        context = self.edited.context
-        if context is None or self._chat:
+        """Return the requests with what in-context edits put around their prompts, looked up all at once."""
+        if self.edited.context is None or self._chat:
             return list(requests)
+        texts = self.edited.as_read([request.args[0] for request in requests])
         return [
-            replace(request, arguments=(context(request.args[0]) + request.args[0], *request.args[1:]))
-            for request in requests
+            replace(request, arguments=(text, *request.args[1:])) for request, text in zip(requests, texts, strict=True)
         ]
 
     def _count(self, requests: Sequence[Any]) -> None:

@@ -26,7 +26,7 @@ from editbench.cli.options import (
 @click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--model", help="One of the suite's models, or another; default: the suite's only one.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the requests' order; default: the suite's first.")
-@click.option("--delta", is_flag=True, help="Only what changed, as delta.safetensors, for editbench.apply_delta.")
+@click.option("--delta", is_flag=True, help="Only the edit, as edit.safetensors, for editbench.apply_edit.")
 @click.option("--scales", type=CommaList(int), help="The run's scales, if it had others than the suite's.")
 @click.option("--data", help="Read the requests from this file, or hub dataset (org/name@revision).")
 @click.option("--revision", help="Branch, tag or commit of a hub model that the suite does not pin.")
@@ -52,10 +52,10 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     if as_json:
         echo_json({"folder": str(wanted.to), **about})
         return
-    click.echo(f"{'Delta' if wanted.delta else 'Model'}: {wanted.to}")
+    click.echo(f"{'Edit' if wanted.delta else 'Model'}: {wanted.to}")
     if wanted.delta:
         click.echo(f"How to apply it: {wanted.to / 'README.md'}")
-    else:
+    if not wanted.delta or about["edits"]:
         click.echo(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given['data']))}")
 
 

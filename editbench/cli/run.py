@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 @results_option
 @model_options
 @question_options
-@click.option("--keep-edits", is_flag=True, help="Keep what each cell changes in the weights, for editbench export.")
+@click.option("--keep-edits", is_flag=True, help="Keep each cell's edits, for editbench export.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Most seconds for a cell.")
 @click.option("--dry-run", is_flag=True, help="Show runs and cells with estimated time and memory; run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option

@@ -35,9 +35,11 @@ def perplexity(lm: LM) -> float:
     """Return exp(mean NLL per token) of the general text in one pass; infinite where that is no finite number."""
     import torch
 
+    from editbench.models.call import text_call
+
     [ids] = lm.text.prompts([general_text()])
     tokens = torch.tensor([ids[: lm.context_length]], device=lm.device)
-    with torch.no_grad():
+    with torch.no_grad(), lm.calling(text_call(tokens)):
         scores = lm.model(input_ids=tokens, use_cache=False).logits[0, :-1].float().log_softmax(-1)
         nll = -scores.gather(1, tokens[0, 1:, None].to(scores.device)).mean().item()
     return exp_nll(nll)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from editbench.measure.collapse import exp_nll
+from editbench.models.call import text_call
 from editbench.models.partial import logits_at, right_padded
 from editbench.models.sample import self_text
 
@@ -73,7 +74,7 @@ class Reference:
 
     @torch.no_grad()
     def _logits(self, lm: LM) -> Tensor:
-        with logits_at(lm, self.rows, self.positions):
+        with logits_at(lm, self.rows, self.positions), lm.calling(text_call(self.ids)):
             logits: Tensor = lm.model(input_ids=self.ids, use_cache=False).logits[0]
         return logits
 

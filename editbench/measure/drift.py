@@ -6,40 +6,49 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from editbench.measure.fluency import continuations
+from editbench.measure.latency import latency
 from editbench.metrics.collapse import finite
 
 if TYPE_CHECKING:
     import torch
 
-    from editbench.running.stream import Stream
+    from editbench.measure.divergence import Comparison, Reference
+    from editbench.measure.facts import EditFacts
+    from editbench.models.lm import LM
 
 
-def drift(stream: Stream, prompts: Sequence[str], rng: torch.Generator) -> dict[str, Any]:
-    """Return what is known of a stream's model beside the unedited one; None stands for what is no finite number.
+def drift(
+    lm: LM,
+    facts: EditFacts,
+    reference: Reference | None,
+    prompts: Sequence[str],
+    talk: tuple[Sequence[str], torch.Generator],
+) -> dict[str, Any]:
+    """Return what is known of a model beside the unedited one; None stands for what is no finite number.
 
-    ``prompts`` are gone on from (none: that is left out, for a hundred tokens take longer than all the rest), with
-    ``rng`` to draw. Keys: docs in ``results/README.md``.
+    What the edit cannot move by construction is left out: of an edit that only puts text around prompts there is no
+    divergence on texts without a prompt. ``prompts`` are timed on, where the edit can make the model slower. The
+    prompts of ``talk`` are gone on from (none: that is left out, for a hundred tokens take longer than all the rest),
+    with its generator to draw. Keys: ``results/README.md``.
     """
-    found: dict[str, Any] = {"modules": {name: finite(norm) for name, norm in stream.modules().items()}}
-    compared, reference = stream.comparison(), stream.reference
-    if compared is not None and reference is not None:
+    found: dict[str, Any] = {"modules": {name: finite(norm) for name, norm in facts.modules.items()}}
+    if reference is not None and not facts.texts_only:
+        compared = comparison(lm, facts, reference)
         found["kl"] = finite(compared.kl)
         found["perplexity_own_text"] = finite(compared.perplexity)
         found["unedited_perplexity_own_text"] = finite(reference.unedited.perplexity)
         found["tokens"] = reference.tokens
-    found |= _latency(stream)
-    if prompts:
-        found["continuations"] = continuations(stream.lm, prompts, rng)
+    found |= latency(lm, facts, prompts)
+    if talk[0]:
+        found["continuations"] = continuations(lm, *talk)
     return found
 
 
-def _latency(stream: Stream) -> dict[str, Any]:
-    """Return the seconds that the edit adds to each token: none by construction if it changed nothing but weights."""
-    if stream.adds_nothing_to_run:
-        return {"added_latency_s": 0.0}
-    timed = stream.latencies()
-    if timed is None:
-        return {}
-    unedited, edited = timed
-    added = edited.step_s - unedited.step_s
-    return {"added_latency_s": added, "latency": {"unedited": unedited.as_dict(), "edited": edited.as_dict()}}
+def comparison(lm: LM, facts: EditFacts, reference: Reference) -> Comparison:
+    """Return how far the model is from the unedited one: as last looked at, if that was now; else compared anew."""
+    from editbench.measure.divergence import Comparison
+
+    last = facts.pulses[-1] if facts.pulses else None
+    if last is not None and last.requests == facts.requests and last.kl is not None and last.own_perplexity is not None:
+        return Comparison(last.kl, last.own_perplexity)
+    return reference.compare(lm) if facts.changed else reference.unedited

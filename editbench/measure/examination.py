@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import torch
+
 from editbench.base.machine import packages
+from editbench.base.meter import release_freed_memory
 from editbench.base.seeds import numpy_generator
 from editbench.errors import EditbenchError
 from editbench.models.generate import Outcome, Question, ask_batch, default_token_budget, plan_batches
@@ -101,9 +104,18 @@ def record(item: Item, asked: Question, outcome: Outcome, unedited: str | None) 
 
 
 def _answered(lm: LM, questions: Sequence[Question], protocol: Protocol) -> list[Outcome]:
-    """Ask a batch; if a question in it cannot be asked, ask one by one and say why for that one."""
+    """Ask a batch; if a question in it cannot be asked, ask one by one and say why for that one.
+
+    Where memory runs out the batch is asked in halves.
+    """
     try:
         return ask_batch(lm, questions, protocol)
+    except (MemoryError, torch.OutOfMemoryError):
+        if len(questions) == 1:
+            raise
+        release_freed_memory(lm.device)
+        half = len(questions) // 2
+        return [*_answered(lm, questions[:half], protocol), *_answered(lm, questions[half:], protocol)]
     except EditbenchError as error:
         if len(questions) == 1:
             return [Outcome("", "", (), (), (), error=str(error))]

@@ -32,8 +32,7 @@ def continuations(lm: LM, prompts: Sequence[str], rng: torch.Generator) -> list[
     An end-of-text token does not end a text, and no special token is part of it. A prompt that leaves no room for so
     many tokens is left out. A model whose logits are no finite numbers says nothing: its texts are empty.
     """
-    context = lm.context or (lambda _: "")
-    starts = lm.text.prompts([context(prompt) + prompt for prompt in prompts])
+    starts = lm.text.prompts(lm.as_read(prompts))
     starts = [ids for ids in starts if len(ids) + NEW_TOKENS <= lm.context_length]
     try:
         found = continued(lm, starts, NEW_TOKENS, rng, top_k=TOP_K) if starts else []

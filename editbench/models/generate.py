@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from editbench.models.call import Call, Phase, positions_of, text_call
 from editbench.models.lm import LM
 from editbench.models.partial import kv_cache_copy, last_logits
 
@@ -107,7 +108,7 @@ def plan_batches(lm: LM, questions: Sequence[Question], token_budget: int | None
     batches and get the same numbers for the others. A prompt above the budget is a batch of its own.
     """
     budget = default_token_budget(lm) if token_budget is None else token_budget
-    lengths = [len(ids) for ids in lm.text.prompts(_texts(lm, questions))]
+    lengths = [len(ids) for ids in lm.text.prompts(lm.as_read([question.prompt for question in questions]))]
     batches: list[list[int]] = []
     for i in sorted(range(len(questions)), key=lambda i: (-lengths[i], i)):
         if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > budget:
@@ -138,9 +139,10 @@ def ask_batch(
 
     The outcomes do not depend on which questions share a batch, but for rounding in the last digits.
     """
-    prompts = lm.text.prompts(_texts(lm, questions))
+    texts = lm.as_read([question.prompt for question in questions])
+    prompts = lm.text.prompts(texts)
     rows = [_Row(i, ids, question) for i, (ids, question) in enumerate(zip(prompts, questions, strict=True))]
-    for row, text in zip(rows, _texts(lm, questions), strict=True):
+    for row, text in zip(rows, texts, strict=True):
         if score:
             row.targets = _targets(lm, text, row.question)
         longest = max([protocol.max_new_tokens if generate else 0, *map(len, row.targets.values())])
@@ -153,11 +155,6 @@ def ask_batch(
         with torch.no_grad():
             _Batch(lm, fit, protocol.max_new_tokens if generate else 0).run()
     return [row.outcome() for row in rows]
-
-
-def _texts(lm: LM, questions: Sequence[Question]) -> list[str]:
-    context = lm.context or (lambda _: "")
-    return [context(question.prompt) + question.prompt for question in questions]
 
 
 def _targets(lm: LM, prompt: str, question: Question) -> dict[str, list[int]]:
@@ -231,34 +228,66 @@ class _Stopper:
         row.generated, row.stop = text.removeprefix(" "), kind
 
 
+def _shared_tokens(lm: LM, rows: Sequence[_Row]) -> int:
+    """Return how many tokens all prompts of a batch begin with, where an in-context edit shares a prefix; else 0.
+
+    At least one token of each prompt is left, for its logits.
+    """
+    if lm.context is None or not lm.context.shared_prefix or len(rows) == 1:
+        return 0
+    columns = zip(*(row.prompt[:-1] for row in rows), strict=False)
+    return next((n for n, column in enumerate(columns) if len(set(column)) > 1), min(len(r.prompt) - 1 for r in rows))
+
+
 class _Batch:
     """The rows of one batch, the cache behind them, and the logits of their next tokens."""
 
     def __init__(self, lm: LM, rows: list[_Row], max_new_tokens: int) -> None:
         self.lm, self.rows, self.max_new_tokens = lm, rows, max_new_tokens
         self.stopper = _Stopper(lm, max_new_tokens)
-        ids, mask = lm.text.pad_left([row.prompt for row in rows])
-        self.mask = mask.to(lm.device)  # [rows, tokens so far]
-        self.lengths = self.mask.sum(dim=1)  # [rows]
-        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)
-        out = self._next(ids, self.mask, positions, None)
+        self.prompts = [row.question.prompt for row in rows]
+        shared = _shared_tokens(lm, rows)
+        ids, mask = lm.text.pad_left([row.prompt[shared:] for row in rows])
+        own = mask.to(lm.device)
+        self.mask = torch.cat([own.new_ones(len(rows), shared), own], dim=1)  # [rows, tokens so far]
+        self.numbers = torch.arange(len(rows), device=lm.device)  # of the rows in the cache
+        ends = torch.full_like(self.numbers, ids.shape[1] - 1)
+        out = self._next("prompt", ids, self._shared_cache(rows[0].prompt[:shared]), ends)
         self.cache = out.past_key_values
         self.logits = out.logits[:, -1].float()  # [rows, vocabulary]
         self.best: list[int] = self.logits.argmax(dim=-1).tolist()
 
-    def _next(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-        """Run tokens and return the output with the logits after the last ones only."""
-        with last_logits(self.lm):
-            return self._forward(ids, mask, positions, cache)
+    def _shared_cache(self, tokens: list[int]) -> Any:
+        """Run tokens that all prompts begin with once, and return their keys and values for every row."""
+        if not tokens:
+            return None
+        ids = torch.tensor([tokens], device=self.lm.device)
+        with last_logits(self.lm), self.lm.calling(text_call(ids)):
+            cache = self.lm.model(input_ids=ids, use_cache=True).past_key_values
+        return kv_cache_copy(cache, torch.zeros(len(self.rows), dtype=torch.long, device=self.lm.device))
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-        return self.lm.model(
-            input_ids=ids.to(self.lm.device),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
+    def _next(self, phase: Phase, ids: torch.Tensor, cache: Any, ends: torch.Tensor | None = None) -> Any:
+        """Run the last tokens of ``mask`` and return the output with the logits after the last ones only."""
+        with last_logits(self.lm):
+            return self._forward(phase, ids, self.mask, cache, (self.numbers, ends))
+
+    def _forward(
+        self,
+        phase: Phase,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        cache: Any,
+        rows: tuple[torch.Tensor, torch.Tensor | None],
+    ) -> Any:
+        positions = positions_of(mask, ids.shape[1])
+        with self.lm.calling(Call(phase, positions, *rows, self.prompts)):
+            return self.lm.model(
+                input_ids=ids.to(self.lm.device),
+                attention_mask=mask,
+                position_ids=positions.clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+            )
 
     def run(self) -> None:
         """Score every row's targets, then generate until all rows have stopped."""
@@ -317,8 +346,7 @@ class _Batch:
             want[n, : len(label)] = torch.tensor(label, dtype=torch.long)
         place = torch.tensor(rows, device=self.mask.device)
         mask = torch.cat([self.mask[place], own.to(self.mask.device)], dim=1)
-        positions = self.lengths[place, None] + torch.arange(ids.shape[1], device=self.mask.device)
-        logits = self._forward(ids, mask, positions, kv_cache_copy(self.cache, place)).logits.float()
+        logits = self._forward("answer", ids, mask, kv_cache_copy(self.cache, place), (place, None)).logits.float()
         losses = logits.logsumexp(dim=-1) - logits.gather(-1, want.to(logits.device)[..., None])[..., 0]
         return losses.tolist(), logits.argmax(dim=-1).tolist()
 
@@ -337,7 +365,7 @@ class _Batch:
             return
         rows, best = self.rows, dict(enumerate(self.best))
         kept = list(range(len(rows)))
-        for step in range(self.max_new_tokens):
+        for _ in range(self.max_new_tokens):
             self.stopper.learn([best[i] for i in live])
             live = [i for i in live if not self.stopper.add(rows[i], best[i])]
             if not live:
@@ -345,14 +373,13 @@ class _Batch:
             if len(kept) - len(live) >= len(kept) * _LEAVE_SHARE:
                 kept = self._keep(kept, set(live))
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(kept), 1)], dim=1)
-            tokens = torch.tensor([[best[i]] for i in kept])
-            out = self._next(tokens, self.mask, (self.lengths + step)[:, None], self.cache)
+            out = self._next("step", torch.tensor([[best[i]] for i in kept]), self.cache)
             best = dict(zip(kept, out.logits[:, -1].argmax(dim=-1).tolist(), strict=True))
 
     def _keep(self, kept: list[int], live: set[int]) -> list[int]:
-        """Drop from cache, mask and lengths the rows that have stopped; return those that stay."""
+        """Drop from cache, mask and numbers the rows that have stopped; return those that stay."""
         stay = [n for n, i in enumerate(kept) if i in live]
         place = torch.tensor(stay, device=self.mask.device)
         self.cache.batch_select_indices(place)
-        self.mask, self.lengths = self.mask[place], self.lengths[place]
+        self.mask, self.numbers = self.mask[place], self.numbers[place]
         return [kept[n] for n in stay]

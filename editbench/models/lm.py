@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
+    from editbench.context import Contexts
+    from editbench.models.call import Call
     from editbench.models.layout import Layout
     from editbench.models.tokens import TextRules
 
@@ -52,8 +56,10 @@ class LM:
     name: what the user called it.
     source: folder, file or hub id it was loaded from, and the revision if it has one.
     weights_hash: sha256 over the names, dtypes and bytes of its weights and its tokeniser, before any edit.
-    context: set by an in-context edit only: the text to put in front of a prompt. It is called with the bare prompt.
     model_hash: the same as ``weights_hash`` without the tokeniser.
+    context: what in-context edits put around prompts; None where there is none.
+    pass_share: share of the usual number of tokens that is computed at once; below 1 where memory ran out.
+    call: what the pass that is going on is for; None in passes that the harness does not make, such as a method's own.
     """
 
     model: Any
@@ -63,8 +69,10 @@ class LM:
     name: str = "model"
     source: str = ""
     weights_hash: str = ""
-    context: Callable[[str], str] | None = None
     model_hash: str = ""
+    context: Contexts | None = None
+    pass_share: float = 1.0
+    call: Call | None = None
 
     @property
     def device(self) -> torch.device:
@@ -81,3 +89,38 @@ class LM:
         """Return the parameter of this full name, such as ``model.layers.22.mlp.down_proj.weight``."""
         parameter: torch.nn.Parameter = self.model.get_parameter(name)
         return parameter
+
+    def at_once(self, tokens: float) -> float:
+        """Return how many of ``tokens`` are computed at once now."""
+        return tokens * self.pass_share
+
+    def as_read(self, prompts: Sequence[str]) -> list[str]:
+        """Return prompts as the model reads them, with what in-context edits put around them."""
+        return list(prompts) if self.context is None else self.context.texts(prompts)
+
+    @contextmanager
+    def calling(self, call: Call) -> Iterator[None]:
+        """Within the context, modules that ask what the pass is for are told this."""
+        before, self.call = self.call, call
+        try:
+            yield
+        finally:
+            self.call = before
+
+    @contextmanager
+    def shadow(self) -> Iterator[Any]:
+        """Yield another model with the same tensors and a module tree of its own.
+
+        Libraries may put modules and hooks into it and train them; the model itself has no trace of that. Nothing is
+        copied but modules and configuration. Its parameters are the model's own: whoever changes one in place changes
+        the model.
+        """
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        shadow = copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+        flags = [(parameter, parameter.requires_grad) for parameter in self.model.parameters()]
+        try:
+            yield shadow
+        finally:
+            for parameter, required in flags:
+                parameter.requires_grad_(required)
+                parameter.grad = None

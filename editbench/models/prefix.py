@@ -107,7 +107,7 @@ class PrefixCache:
     @torch.no_grad()
     def _fill(self, token_budget: int, progress: Callable[[float], None] | None) -> None:
         lengths = [len(ids) for ids in self.sequences]
-        batches = by_length(lengths, token_budget, pass_tokens(self.lm.device))
+        batches = by_length(lengths, self.lm.at_once(token_budget), pass_tokens(self.lm.device))
         for number, batch in enumerate(batches):
             for name, value in self._capture(batch).items():
                 if name not in self._states:

@@ -77,7 +77,9 @@ class ResidualStream:
         wanted = list(range(len(self.sequences))) if which is None else list(which)
         found: list[Tensor | None] = [None] * len(wanted)
         carried: Ragged | None = None
-        for places in by_length([self._lengths[i] for i in wanted], self._budget, pass_tokens(self.lm.device)):
+        for places in by_length(
+            [self._lengths[i] for i in wanted], self.lm.at_once(self._budget), pass_tokens(self.lm.device)
+        ):
             batch = [wanted[place] for place in places]
             entering, at_last = self._pass(batch, layer, carry, upto)
             for place, value in zip(places, at_last, strict=True):

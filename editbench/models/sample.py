@@ -17,6 +17,7 @@ from torch import Tensor
 from editbench.base.machine import packages
 from editbench.base.seeds import torch_generator
 from editbench.errors import Diverged, UserError
+from editbench.models.call import Call, positions_of
 from editbench.models.partial import last_logits
 
 if TYPE_CHECKING:
@@ -165,15 +166,18 @@ class _Batch:
         self.cache: Any = None
         ids, mask = lm.text.pad_left(starts)
         self.ids, self.mask = ids.to(lm.device), mask.to(lm.device)  # [rows, new tokens], [rows, tokens so far]
-        self.positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)  # those of ``ids``
 
     def step(self) -> None:
         """Draw one token for every row, and make ready for the next."""
-        with last_logits(self.lm):
+        rows = torch.tensor(self.kept, device=self.mask.device)
+        positions = positions_of(self.mask, self.ids.shape[1])
+        first = self.cache is None
+        ends = torch.full_like(rows, self.ids.shape[1] - 1) if first else None
+        with last_logits(self.lm), self.lm.calling(Call("prompt" if first else "step", positions, rows, ends)):
             out = self.lm.model(
                 input_ids=self.ids,
                 attention_mask=self.mask,
-                position_ids=self.positions,
+                position_ids=positions.clamp(min=0),
                 past_key_values=self.cache,
                 use_cache=True,
             )
@@ -197,12 +201,11 @@ class _Batch:
     def _advance(self, tokens: list[int]) -> None:
         """Make the drawn tokens the next input; drop ended rows where there are enough of them."""
         self.ids = torch.tensor(tokens, device=self.mask.device)[:, None]
-        self.positions = self.positions[:, -1:] + 1
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
         if self.live and len(self.kept) - len(self.live) >= len(self.kept) * _LEAVE_SHARE:
             place = torch.tensor([n for n, row in enumerate(self.kept) if row in self.live], device=self.mask.device)
             self.cache.batch_select_indices(place)
-            self.ids, self.mask, self.positions = self.ids[place], self.mask[place], self.positions[place]
+            self.ids, self.mask = self.ids[place], self.mask[place]
             self.kept = [row for row in self.kept if row in self.live]
 
 

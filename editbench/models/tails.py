@@ -102,7 +102,7 @@ class Tails:
         self.outputs = torch.empty(len(sequences), lm.shape.hidden, device=lm.device)
         self.projected = torch.empty_like(self.outputs)
         lengths = [len(ids) - start for ids, start in zip(sequences, starts, strict=True)]
-        batches = _batches(lengths, starts, lm.device)
+        batches = _batches(lengths, starts, lm)
         for number, batch in enumerate(batches):
             heads = [sequences[i][: starts[i]] for i in batch]
             tails = [sequences[i][starts[i] :] for i in batch]
@@ -199,11 +199,12 @@ class Tails:
         return logits
 
 
-def _batches(tails: Sequence[int], heads: Sequence[int], device: torch.device) -> list[list[int]]:
+def _batches(tails: Sequence[int], heads: Sequence[int], lm: LM) -> list[list[int]]:
     """Group sequences whose tails are about equally long, cut where their heads, padded, are too many tokens."""
-    budgets = [table.get(device.type, table["cuda"]) for table in (TAIL_TOKENS, HEAD_TOKENS)]
+    kind = lm.device.type
+    budgets = [lm.at_once(table.get(kind, table["cuda"])) for table in (TAIL_TOKENS, HEAD_TOKENS)]
     found = []
-    for batch in by_length(tails, budgets[0], pass_tokens(device)):
+    for batch in by_length(tails, budgets[0], pass_tokens(lm.device)):
         shortest_first = sorted(batch, key=lambda i: heads[i])
         first = 0
         for place, number in enumerate(shortest_first):

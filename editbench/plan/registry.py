@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.plugins import load, package, single
+from editbench.edits import SIDE_DOOR
 from editbench.errors import BadPlugin
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _load_from_file(address: str) -> Any:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise BadPlugin(f"--method {address}: there is no file {path}.", "Expected ./my_method.py:MyMethod")
-    module_name = f"_editbench_side_door_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    module_name = f"{SIDE_DOOR}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise BadPlugin(f"--method {address}: {path} is no Python file.")

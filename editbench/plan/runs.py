@@ -38,7 +38,8 @@ class RunOptions:
     token_budget: most tokens in one batch when probing, padding included; None: as many as suit the device.
     command: the command line or call that asked for it, for the manifest.
     capability_data: folder of local data for lm-eval's tasks; None: the hub.
-    keep_edits: whether each cell keeps what its edits change in the weights, as a file beside its records.
+    keep_edits: whether each cell keeps its edits, as a file beside its records.
+    timeout_s: most seconds that a cell may take, editing and measuring; None: no limit.
     """
 
     device: str = "auto"
@@ -49,6 +50,7 @@ class RunOptions:
     command: str = ""
     capability_data: str | None = None
     keep_edits: bool = False
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

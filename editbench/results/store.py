@@ -81,6 +81,8 @@ class CellOutcome:
         seen collapsed, or None.
     drift: how far the model is from the unedited one: :func:`editbench.measure.drift.drift`.
     made_by: commit, packages and device of the process that made this cell.
+    numbers: what the method recorded of its chunks: name -> (requests then in the model, value or None), in order.
+    traceback: where a method or a measurement broke, for people; "" where none did.
     capability: name of each capability task asked for -> its entry (:mod:`editbench.capability.entries`).
     """
 
@@ -95,6 +97,8 @@ class CellOutcome:
     drift: Mapping[str, Any] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
     capability: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,12 @@ class Store:
         """Drop all but a cell's first ``n`` records. Raises :class:`StoreError`."""
         path = self.records_path(run, scale)
         replace_file(path, "".join(line + "\n" for line in read_lines(path)[:n]).encode())
+
+    def write_numbers(self, run: RunSpec, scale: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write what the method recorded of single requests: a line for each number; no file where there is none."""
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        if lines:
+            replace_file(self.cell_folder(run, scale) / "numbers.jsonl", "".join(lines).encode())
 
     def finish_cell(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
         """Write ``cell.json``; from here on the cell is finished."""

@@ -11,6 +11,7 @@ from editbench.base.files import check_writable, explained
 from editbench.base.progress import run_label
 from editbench.errors import StoreError, UserError
 from editbench.plan.estimate import estimate
+from editbench.plan.registry import load_method
 from editbench.plan.runs import RunOptions
 from editbench.running.launch import Prepared
 from editbench.running.launch import prepare as prepare_suite
@@ -35,7 +36,7 @@ class Wanted:
     model: None: the suite's only one.
     seed: of the requests' order; None: the suite's first.
     scales: the scales of the run, if they were not the suite's.
-    delta: whether only the difference is written.
+    delta: whether only the edit is written.
     """
 
     method: str
@@ -76,7 +77,20 @@ def prepare(suite: Suite, wanted: Wanted, options: RunOptions) -> Prepared:
             f"{wanted.method} goes no further than {cap.scale:,} in {suite.name}: {cap.why}.",
             hint=f"Give a scale up to that: --scale {max((s for s in scales if s <= cap.scale), default=cap.scale)}",
         )
+    _refuse_kind(one, wanted)
     return prepare_suite(one, options)
+
+
+def _refuse_kind(suite: Suite, wanted: Wanted) -> None:
+    """Raise :class:`UserError` for an edit that no plain model has a place for, before anything is computed."""
+    [method] = suite.methods
+    kind = load_method(method.method).kind
+    if not wanted.delta and kind not in ("weights", "low-rank"):
+        raise UserError(
+            f"{method.shown} makes edits of the kind {kind}: a plain transformers model has no place for them.",
+            "The edit itself can be exported, for editbench.apply_edit and editbench score.",
+            "--delta",
+        )
 
 
 def refuse_full(folder: Path) -> None:

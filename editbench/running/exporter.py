@@ -1,37 +1,36 @@
-"""Makes an edit as the runner makes it, without measuring, and writes the edited model or the difference."""
+"""Makes an edit as the runner makes it, without measuring, and writes the edited model or the edit."""
 
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from editbench.base.files import explained, pretty_json
 from editbench.base.progress import Progress, clock, run_label
 from editbench.cache import Cache
-from editbench.datasets import ordered
+from editbench.edits import EDIT_FILE
 from editbench.errors import EditbenchError, UserError
 from editbench.models.builtin import ALIASES, quiet
-from editbench.plan.registry import load_method
-from editbench.plan.settings import settings_for
+from editbench.plan.sources import is_file_address
 from editbench.results.store import Store
-from editbench.running.delta import DELTA, apply_delta, described, read_about, write_delta
+from editbench.running.adapter import write_adapter
+from editbench.running.editing import Editing, Files, chunks, out_of_memory
 from editbench.running.job import Job
-from editbench.running.runner import CHECKPOINT_SECONDS, Runner, chunks, verdict
-from editbench.running.stream import Stream, checkpoint_position
+from editbench.running.kept import SOURCE, about_edit, apply_edit, described, write_edit
+from editbench.running.loaded import Loaded
+from editbench.running.runner import verdict
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
+    from editbench.ledger import Ledger
     from editbench.models.lm import LM
     from editbench.plan.runs import RunOptions, RunSpec
 
 ABOUT = "editbench.json"
 
 
-class Exporter(Runner):
+class Exporter:
     """Carries one run to one scale and writes what is then in the model.
 
     Parameters
@@ -43,108 +42,86 @@ class Exporter(Runner):
     work: folder for the state of an edit under way.
     """
 
-    edit_share = 1.0  # there is nothing else to do
-
     def __init__(self, dataset: Dataset, root: Path, options: RunOptions, progress: Progress, work: Path) -> None:
-        super().__init__(dataset, Store(root), options, progress, Cache())
-        self.work = work
+        self.dataset, self.store, self.options, self.progress, self.work = dataset, Store(root), options, progress, work
+        self.loaded = Loaded(options, progress.stage)
 
     def export(self, run: RunSpec, scale: int, folder: Path, *, delta: bool) -> dict[str, Any]:
-        """Write the edited model, or only its delta, into a new folder, and return what the edit belongs to.
+        """Write the edited model, or only the edit, into a new folder, and return what the edit belongs to.
 
-        Raises :class:`UserError` where the edit cannot be made, or is none of weights.
+        Raises :class:`UserError` where the edit cannot be made.
         """
         self.progress.begin_run(run_label(*run.key))
+        lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
         kept = self._kept(run, scale)
-        if kept is not None and delta:
-            about = read_about(kept)
-            with explained(folder):
-                folder.mkdir()
-                shutil.copyfile(kept, folder / DELTA)
-            write_readme(folder, about)
-            self.progress.cell_done(scale, "exported", "as the run kept it")
-            return about
-        lm = self._model(run)
         if kept is not None:
-            about = read_about(kept)
-            apply_delta(lm.model, kept)
-            write_model(folder, lm, about)
-            self.progress.cell_done(scale, "exported", "as the run kept it")
-            return about
-        job = self._resolved(run, lm, scale)
-        stream = self._edited(job, scale)
-        about = described(run, scale, lm, job.settings)
-        self.progress.stage("writing")
-        if delta:
-            write_delta(folder / DELTA, lm, stream.originals, about)
-            write_readme(folder, about)
+            ledger = apply_edit(lm, kept, trust_source=self.options.trust_remote_code)
+            about, spent = about_edit(kept), "as the run kept it"
         else:
-            write_model(folder, lm, about)
-        self.progress.cell_done(scale, "exported", f"edit {clock(stream.edit_s)}")
+            editing = self._edited(run, lm, scale)
+            ledger, spent = editing.stream.ledger, f"edit {clock(editing.stream.edit_s)}"
+            about = described(run, scale, lm, editing.job.settings)
+        assert ledger is not None
+        self.progress.stage("writing")
+        about = write_delta(folder, ledger, about) if delta else write_model(folder, lm, about)
+        self.progress.cell_done(scale, "exported", spent)
         return about
 
     def _kept(self, run: RunSpec, scale: int) -> Path | None:
         """Return the file in which the run of this very cell kept its edit, if there is one."""
-        path = self.store.cell_folder(run, scale) / DELTA
+        path = self.store.cell_folder(run, scale) / EDIT_FILE
         if not path.is_file() or self.store.cell(run, scale) is None:
             return None
-        return path if read_about(path).get("cell") == run.cell_id(scale) else None
+        return path if about_edit(path).get("cell") == run.cell_id(scale) else None
 
-    def _resolved(self, run: RunSpec, lm: LM, scale: int) -> Job:
-        """Resolve the method for the model. Raises :class:`UserError` if it cannot be used here."""
-        method = load_method(run.method)
-        settings = settings_for(method, lm.shape, run.hparams)
-        reason = method(settings.values).supports(lm)
-        if reason is not None:
-            raise UserError(f"{run.label} cannot edit {run.model}: {reason}.")
-        return Job(run, lm, method, settings, ordered(self.dataset, scale, run.seed), self.cache)
+    def _edited(self, run: RunSpec, lm: LM, scale: int) -> Editing:
+        """Return the stream with all requests in the model, which goes on where an earlier attempt has come to.
 
-    def _edited(self, job: Job, scale: int) -> Stream:
-        """Return the stream with all requests in the model. Raises :class:`UserError`."""
+        Raises :class:`UserError`.
+        """
+        job = Job.resolved(run, lm, self.dataset, Cache())
+        if job.unsupported is not None:
+            raise UserError(f"{run.label} cannot edit {run.model}: {job.unsupported}.")
+        cuts = chunks(run.stream, run.chunk) if run.regime == "sequential" else [(0, scale)]
         try:
-            self.progress.stage("preparing")
-            stream = Stream(job.lm, job.new_method(self._report_preparing))
-            self._write_all(job, stream, scale)
+            editing = Editing(job, Files.within(self.work, f"-{lm.weights_hash[:12]}"), self.progress)
+            for _ in editing.stops(cuts, [scale]):
+                pass
         except UserError:
             raise
-        except (EditbenchError, MemoryError, torch.OutOfMemoryError) as error:
+        except Exception as error:
+            if not isinstance(error, EditbenchError) and not out_of_memory(error):
+                raise
             status, reason = verdict(error)
             raise UserError(
-                f"{job.run.label} did not finish editing {job.run.model}: {status}: {reason}.",
+                f"{run.label} did not finish editing {run.model}: {status}: {reason}.",
                 "Only an edit that was made can be exported.",
                 "Give a smaller --scale.",
             ) from error
-        return stream
-
-    def _write_all(self, job: Job, stream: Stream, scale: int) -> None:
-        """Write the same chunks as the runner, and go on where an attempt that was cut off has come to."""
-        run = job.run
-        cuts = chunks(run.stream, run.chunk) if run.regime == "sequential" else [(0, scale)]
-        weights = job.lm.weights_hash[:12]
-        checkpoint, savepoint = (self.work / f"{name}-{weights}.safetensors" for name in ("checkpoint", "edit"))
-        if checkpoint_position(checkpoint) is not None:
-            stream.resume(checkpoint)
-        saved_at = time.monotonic()
-        for start, stop in cuts:
-            if stop > scale or start < stream.done:
-                continue
-            self._write(job, stream, (start, stop), scale, savepoint)
-            _refuse_other_kinds(job, stream)
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                stream.save(checkpoint)
-                saved_at = time.monotonic()
+        return editing
 
 
-def _refuse_other_kinds(job: Job, stream: Stream) -> None:
-    if not stream.adds_nothing_to_run:
-        raise UserError(
-            f"The edits of {job.run.label} cannot be exported as weights.",
-            "They add modules to the model or a text to each prompt; a plain transformers model has no place for them.",
-            "They can be measured all the same: editbench run",
-        )
+def write_delta(folder: Path, ledger: Ledger, about: dict[str, Any]) -> dict[str, Any]:
+    """Write only the edit: the file that ``apply_edit`` reads, and what to do with it.
+
+    Beside it an adapter for peft where all changes are low-rank, and the method's source if that was given by its file.
+    """
+    told = write_edit(folder / EDIT_FILE, ledger, about)
+    if ledger.only_low_rank:
+        write_adapter(folder, ledger, about["model"]["name"])
+    if is_file_address(about["method"]["name"]):
+        _copy_source(folder / SOURCE, Path(about["method"]["name"].rpartition(":")[0]))
+    write_readme(folder, told)
+    return told
 
 
-def write_model(folder: Path, lm: LM, about: dict[str, Any]) -> None:
+def _copy_source(folder: Path, file: Path) -> None:
+    with explained(folder):
+        folder.mkdir(parents=True)
+        shutil.copyfile(file.expanduser(), folder / file.name)
+
+
+def write_model(folder: Path, lm: LM, about: dict[str, Any]) -> dict[str, Any]:
     """Write a model, its tokeniser and generation settings in hub layout, in the dtype it is held in."""
     with explained(folder), quiet():
         folder.mkdir()
@@ -153,26 +130,35 @@ def write_model(folder: Path, lm: LM, about: dict[str, Any]) -> None:
         (folder / ABOUT).write_bytes(pretty_json(about))
         for file in folder.iterdir():
             file.chmod(0o644)  # transformers makes the weights readable to their owner alone
+    return about
 
 
 _README = """\
 # {label}: {edits} of {model}
 
-`delta.safetensors` holds the difference between the edited model and {model}, in float32, for each weight that changed.
+`edit.safetensors` holds {what}.
 It belongs to these very weights, loaded in {dtype}, and to no others:
 
 ```python
 {loading}
-editbench.apply_delta(model, "delta.safetensors")
+editbench.apply_edit(model, "edit.safetensors")
 ```
 
-`apply_delta` refuses any other model, and gives the edited one bit for bit.
-
+`apply_edit` refuses any other model, and gives the edited one bit for bit.
+{more}
 What it was made from, as in the file's metadata:
 
 ```json
 {about}
 ```
+"""
+_WEIGHTS = "the difference between the edited model and {model}, in float32, for each weight that changed"
+_OTHERS = "what the edit puts into {model}: {kinds}, as the tensors and values they are made from"
+_ADAPTER = """
+The same change is an adapter for peft: `PeftModel.from_pretrained(model, FOLDER)`.
+"""
+_CODE = """
+The code that makes it again is the method's: `{method}`{beside}.
 """
 _TRANSFORMERS = """\
 import editbench, torch
@@ -181,24 +167,26 @@ from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained({name!r}, {revision}dtype=torch.{dtype})"""
 _OURS = """\
 import editbench
-from editbench.models.load import load_lm
 
-model = load_lm({name!r}, dtype={dtype!r}).model"""
+model = editbench.load_model({name!r}, dtype={dtype!r})"""
 
 
 def write_readme(folder: Path, about: dict[str, Any]) -> None:
-    """Write what a delta is and how it is applied beside it."""
-    base = about["model"]
-    ours = base["name"] in ALIASES or base["name"].endswith(".gguf")
+    """Write what an edit is and how it is applied beside it."""
+    base, kinds = about["model"], about["edits"]
+    coded = [kind for kind in kinds if kind != "low-rank"]
+    ours = bool(coded) or base["name"] in ALIASES or base["name"].endswith(".gguf")
     commit = base["source"].partition(f"{base['name']}@")[2] or base["revision"]
     revision = f"revision={commit!r}, " if commit else ""
-    loading = (_OURS if ours else _TRANSFORMERS).format(name=base["name"], revision=revision, dtype=base["dtype"])
+    beside = ", in `source/`, which runs only with `trust_source=True`" if (folder / SOURCE).is_dir() else ""
     text = _README.format(
         label=about["method"]["label"],
         edits="1 edit" if about["scale"] == 1 else f"{about['scale']:,} edits",
         model=base["name"],
+        what=(_OTHERS if kinds else _WEIGHTS).format(model=base["name"], kinds=", ".join(dict.fromkeys(kinds))),
         dtype=base["dtype"],
-        loading=loading,
+        loading=(_OURS if ours else _TRANSFORMERS).format(name=base["name"], revision=revision, dtype=base["dtype"]),
+        more=_CODE.format(method=about["method"]["name"], beside=beside) if coded else _ADAPTER if kinds else "",
         about=pretty_json(about).decode().strip(),
     )
     with explained(folder):

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from editbench.base.meter import timed
 from editbench.base.seeds import torch_generator
-from editbench.metrics.collapse import collapsed_at, finite
+from editbench.datasets import ordered
+from editbench.plan.registry import load_method
+from editbench.plan.settings import settings_for
+from editbench.running.warm import warm
 
 if TYPE_CHECKING:
     import torch
 
     from editbench.cache import Cache
-    from editbench.measure.divergence import Reference
+    from editbench.datasets import Dataset
     from editbench.method import Method
-    from editbench.models.generate import Outcome
     from editbench.models.lm import LM
     from editbench.plan.runs import RunSpec
     from editbench.plan.settings import Settings
     from editbench.requests import Request
-    from editbench.running.stream import Stream
 
 
 @dataclass
@@ -33,24 +33,25 @@ class Job:
     lm: LM
     method_class: type[Method]
     settings: Settings
-    requests: list[Request]
+    requests: Sequence[Request]
     cache: Cache
     prepare_s: float | None = None
-    unedited: dict[int, list[Outcome]] = field(default_factory=dict)
-    unedited_perplexity: float = math.nan
-    reference: Reference | None = None
 
-    def collapsed_at(self, stream: Stream) -> int | None:
-        """Return after how many edits the stream's model was first seen collapsed, or None."""
-        return collapsed_at(stream.pulses, self.unedited_perplexity)
+    @classmethod
+    def resolved(cls, run: RunSpec, lm: LM, dataset: Dataset, cache: Cache) -> Job:
+        """Load the method and settle its hyper-parameters for the model. Raises what that raises."""
+        method_class = load_method(run.method)
+        settings = settings_for(method_class, lm.shape, run.hparams)
+        return cls(run, lm, method_class, settings, ordered(dataset, run.scales[-1], run.seed), cache)
 
-    def pulse(self, stream: Stream) -> dict[str, Any]:
-        """Return how the stream's model has been doing, for ``cell.json``."""
-        seen = [pulse.as_list() for pulse in stream.pulses]
-        return {"unedited": finite(self.unedited_perplexity), "seen": seen, "collapsed_at": self.collapsed_at(stream)}
+    @property
+    def unsupported(self) -> str | None:
+        """Why this model cannot be edited by this method, or None."""
+        return self.method_class(self.settings.values).supports(self.lm)
 
     def new_method(self, report: Callable[[float, str], None]) -> Method:
         """Return a prepared instance; the first preparation is the one that is timed, later ones find it cached."""
+        warm(self.lm, self.method_class)
         method = self.method_class(self.settings.values)
         method.progress = report
         with timed(self.lm.device) as watch:

@@ -1,4 +1,4 @@
-"""Carries out runs: load, prepare, write requests into the model, question it, keep the records, put it back.
+"""Carries out runs: load, prepare, write requests into the model, measure it, put it back.
 
 In the batch regime every scale is a stream of its own with one chunk; in the sequential regime one stream of chunks
 passes all scales. What is finished is on disk and is not done again; a stream that was cut off goes on from its last
@@ -7,49 +7,38 @@ checkpoint, and ends with the same bits.
 
 from __future__ import annotations
 
-import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from editbench.base.meter import release_freed_memory, timed
-from editbench.base.progress import ALREADY_THERE, Progress, clock, run_label
-from editbench.base.seeds import torch_generator
+from editbench.base.progress import ALREADY_THERE, Progress, run_label
 from editbench.cache import Cache
-from editbench.capability.desk import Desk, failed_tasks
-from editbench.datasets import ordered
+from editbench.capability.desk import Desk
 from editbench.errors import BadModel, Diverged, StoreError, UserError
-from editbench.measure.collapse import due, perplexity
-from editbench.measure.divergence import Reference
-from editbench.measure.drift import drift
-from editbench.measure.examination import Examination
-from editbench.measure.fluency import spread
-from editbench.models.load import load_lm
-from editbench.plan.registry import load_method
-from editbench.plan.runs import Plan, RunOptions, RunSpec
-from editbench.plan.settings import settings_for
-from editbench.results.manifest import continued, made_by, manifest, matches
+from editbench.ledger import RevertFailed
+from editbench.measure.collapse import due
+from editbench.measure.kit import Kit
+from editbench.measure.measuring import EDIT_SHARE, Measuring, Unedited
+from editbench.metrics.collapse import collapsed_at
+from editbench.results.manifest import continued, manifest, matches
 from editbench.results.store import CellOutcome, Status, Store
-from editbench.running.delta import DELTA, described, write_delta
+from editbench.running.editing import Editing, Files, chunks, out_of_memory
+from editbench.running.guard import TimedOut, deadline
 from editbench.running.job import Job
-from editbench.running.stream import Stream, checkpoint_position
-from editbench.savepoint import Savepoint
+from editbench.running.kept import keep_edit
+from editbench.running.loaded import Loaded
+from editbench.running.unedited import in_words
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.models.lm import LM
+    from editbench.plan.runs import Plan, RunOptions, RunSpec
     from editbench.plan.settings import Settings
 
-# A stream writes a checkpoint at every scale, and between scales when this many seconds have passed.
-CHECKPOINT_SECONDS = 30.0
-# How much of a cell's progress belongs to the edit; the rest is questioning.
-EDIT_SHARE = 0.5
-# How much of it belongs to capability, where that is measured.
-CAPABILITY_SHARE = 0.3
+# Most characters of a reason, and of a traceback, that a cell keeps.
+MOST_TOLD = 20_000
 
 
 def execute(
@@ -72,27 +61,33 @@ def execute(
             if only_model and isinstance(error, BadModel):
                 raise
             with store.lock(run):
-                runner.give_up(run, *verdict(error))
+                runner.give_up(run, failure(error))
         finally:
             progress.end_run()
 
 
-def chunks(scales: Sequence[int], size: int | None) -> list[tuple[int, int]]:
-    """Cut a stream at every scale and, if ``size`` is given, at every multiple of it: [start, stop) pairs."""
-    cuts = {0, *scales} | (set(range(0, scales[-1], size)) if size else set())
-    return list(pairwise(sorted(cuts)))
-
-
-def verdict(error: Exception) -> tuple[Status, str]:
+def verdict(error: BaseException) -> tuple[Status, str]:
     """Return the status and the reason to record for what a method or a measurement raised."""
     reason = str(error).strip() or type(error).__name__
     if isinstance(error, Diverged):
         return Status.DIVERGED, reason
-    if isinstance(error, UserError):
-        return Status.FAILED, reason
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in reason:
+    if isinstance(error, TimedOut):
+        return Status.TIMED_OUT, reason
+    if out_of_memory(error):
         return Status.OUT_OF_MEMORY, reason.splitlines()[0]
+    if isinstance(error, UserError) or type(error).__module__.startswith("editbench."):
+        return Status.FAILED, reason
     return Status.FAILED, f"{type(error).__name__}: {reason}"
+
+
+def failure(error: BaseException, note: str = "", **known: Any) -> CellOutcome:
+    """Return the outcome of a cell that ``error`` ended, with the traceback where it says more than the reason.
+
+    ``note`` follows the reason; ``known`` are other fields of the outcome.
+    """
+    status, reason = verdict(error)
+    told = "" if status is not Status.FAILED or isinstance(error, UserError) else traceback.format_exc()
+    return CellOutcome(status, f"{reason}{note}"[:MOST_TOLD], traceback=told[-MOST_TOLD:], **known)
 
 
 class Runner:
@@ -107,14 +102,12 @@ class Runner:
     cache: for what is computed once per model.
     """
 
-    edit_share = EDIT_SHARE
-
     def __init__(self, dataset: Dataset, store: Store, options: RunOptions, progress: Progress, cache: Cache) -> None:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
-        self.capability = Desk(options.capability_data, cache)
-        self._loaded: tuple[tuple[str, str | None, bool], LM] | None = None
-        self._unedited: tuple[LM, float, Reference] | None = None  # what is known of the unedited model, whatever run
+        self.kit = Kit(store, options, progress, cache, Desk(options.capability_data, cache))
+        self.loaded = Loaded(options, progress.stage)
+        self._known: tuple[LM, Unedited] | None = None  # what is known of the unedited model, whatever run
 
     def carry_out(self, run: RunSpec) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
@@ -126,19 +119,25 @@ class Runner:
                 self.progress.cell_done(scale, status.value, ALREADY_THERE)
         if not missing:
             return
-        lm = self._model(run)
+        lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
         with self.store.lock(run):
             self._refuse_other_weights(run, lm)
-            job = self._job(run, lm)
             scales = self._missing(run)  # another process may have done some meanwhile
-            if job is None or not scales:
-                return
-            if run.regime == "sequential":
-                self._pass(job, scales, chunks(run.stream, run.chunk), self.store.run_folder(run))
-            else:
-                for scale in scales:
-                    if not self._stopped_by_collapse(run, scale):
-                        self._pass(job, [scale], [(0, scale)], self.store.cell_folder(run, scale))
+            if scales:
+                self._carry_out(run, lm, scales)
+
+    def _carry_out(self, run: RunSpec, lm: LM, scales: list[int]) -> None:
+        job = self._job(run, lm)
+        if job is None:
+            return
+        if run.regime == "sequential":
+            self._pass(job, scales, chunks(run.stream, run.chunk), self.store.run_folder(run))
+            return
+        for scale in scales:
+            if self._stopped_by_collapse(run, scale):
+                continue
+            job.lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
+            self._pass(job, [scale], [(0, scale)], self.store.cell_folder(run, scale))
 
     def _stopped_by_collapse(self, run: RunSpec, scale: int) -> bool:
         """Record a scale as diverged if the model collapsed at a smaller one and the suite says to stop then."""
@@ -147,46 +146,26 @@ class Runner:
         smaller = ((other, self.store.cell(run, other) or {}) for other in run.scales if other < scale)
         ruined = next((other for other, cell in smaller if cell.get("pulse", {}).get("collapsed_at")), None)
         if ruined is not None:
-            outcome = CellOutcome(Status.DIVERGED, f"the model collapsed at {ruined:,} requests")
-            self._finish(run, scale, outcome)
+            self._finish(run, scale, CellOutcome(Status.DIVERGED, f"the model collapsed at {ruined:,} requests"))
         return ruined is not None
 
     def give_up(
-        self, run: RunSpec, status: Status, reason: str, lm: LM | None = None, settings: Settings | None = None
+        self, run: RunSpec, outcome: CellOutcome, lm: LM | None = None, settings: Settings | None = None
     ) -> None:
         """Record the same outcome for every missing cell of a run whose folder is locked."""
-        self._write_manifest(run, lm, settings)
+        self.write_manifest(run, lm, settings)
         for scale in self._missing(run):
-            self._finish(run, scale, CellOutcome(status, reason))
+            self._finish(run, scale, outcome)
+
+    def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
+        Measuring(run, (), self.kit).finish(scale, outcome, self.loaded.lm)
 
     # -- before the first edit
 
     def _missing(self, run: RunSpec) -> list[int]:
         found = ((scale, self.store.cell(run, scale)) for scale in run.scales)
-        lacks = self.capability.lacks
+        lacks = self.kit.capability.lacks
         return [s for s, cell in found if not (cell and Status(cell["status"]).settled) or lacks(run, s, cell)]
-
-    def _model(self, run: RunSpec) -> LM:
-        wanted = (run.model, run.revision, run.protocol.eos)
-        if self._loaded is None or self._loaded[0] != wanted:
-            self._loaded = self._unedited = None
-            options = self.options
-            self.progress.stage("loading the model")
-            lm = load_lm(
-                run.model,
-                revision=run.revision,
-                dtype=options.dtype,
-                device=options.device,
-                device_map=options.device_map,
-                trust_remote_code=options.trust_remote_code,
-                target_eos=run.protocol.eos,
-                progress=self.progress.stage,
-            )
-            problems = lm.text.self_test()
-            if problems:
-                raise BadModel(f"The tokeniser of {run.model} breaks a rule this needs: {'; '.join(problems)}.")
-            self._loaded = (wanted, lm)
-        return self._loaded[1]
 
     def _refuse_other_weights(self, run: RunSpec, lm: LM) -> None:
         if not matches(self.store.manifest(run), lm):
@@ -197,204 +176,115 @@ class Runner:
 
     def _job(self, run: RunSpec, lm: LM) -> Job | None:
         """Resolve the method for the model; None if it cannot be used here, which is then recorded."""
-        settings = None
+        job = None
         try:
-            method_class = load_method(run.method)
-            settings = settings_for(method_class, lm.shape, run.hparams)
-            reason = method_class(settings.values).supports(lm)
+            job = Job.resolved(run, lm, self.dataset, self.cache)
+            reason = job.unsupported
         except Exception as error:
-            self.give_up(run, *verdict(error), lm, settings)
+            self.give_up(run, failure(error), lm, None if job is None else job.settings)
             return None
         if reason is not None:
-            self.give_up(run, Status.SKIPPED, reason, lm, settings)
+            self.give_up(run, CellOutcome(Status.SKIPPED, reason), lm, job.settings)
             return None
-        self._write_manifest(run, lm, settings)
-        requests = ordered(self.dataset, run.scales[-1], run.seed)
-        return Job(run, lm, method_class, settings, requests, self.cache)
+        self.write_manifest(run, lm, job.settings)
+        return job
 
-    def _write_manifest(self, run: RunSpec, lm: LM | None, settings: Settings | None) -> None:
+    def write_manifest(self, run: RunSpec, lm: LM | None, settings: Settings | None) -> None:
+        """Write what runs, on what; what an earlier process wrote of the same run stays."""
         now = manifest(run, self.dataset, self.options, lm, settings)
         self.store.write_manifest(run, continued(self.store.manifest(run), now))
+
+    def _measuring(self, job: Job, scales: Sequence[int]) -> Measuring:
+        """Return what measures the run's cells, the unedited model having been asked."""
+        measuring = Measuring(job.run, job.requests, self.kit)
+        known = self._known[1] if self._known is not None and self._known[0] is job.lm else None
+        measuring.ask_unedited(job.lm, scales, known)
+        self._known = (job.lm, replace(measuring.unedited, answers={}))
+        return measuring
 
     # -- the stream
 
     def _pass(self, job: Job, scales: Sequence[int], cuts: Sequence[tuple[int, int]], folder: Path) -> None:
         """Lead one stream through ``cuts`` and measure it at ``scales``; a stream that breaks ends them all."""
-        left = list(scales)
-        files = folder / "checkpoint.safetensors", folder / "edit.safetensors"
-        stream: Stream | None = None
+        left, files = list(scales), Files.within(folder)
+        measuring = Measuring(job.run, job.requests, self.kit)
+        editing: Editing | None = None
         try:
-            self._ask_unedited(job, scales)
-            self.progress.stage("preparing")
-            release_freed_memory(job.lm.device)
-            stream = Stream(job.lm, job.new_method(self._report_preparing), job.reference)
-            self._lead(job, stream, left, cuts, *files)
+            with deadline(self.options.timeout_s):
+                measuring = self._measuring(job, scales)
+                editing = Editing(job, files, self.progress, EDIT_SHARE, measuring.unedited.reference)
+            self._lead(editing, measuring, left, cuts)
         except StoreError:
             raise
         except Exception as error:
-            status, reason = verdict(error)
-            if stream is not None and stream.done:
-                reason = f"{reason} (after {stream.done} requests)"
+            done = editing.stream.done if editing is not None else 0
+            outcome = failure(error, f" (after {done} requests)" if done else "")
             for scale in left:
-                self._finish(job.run, scale, CellOutcome(status, reason))
+                measuring.finish(scale, outcome, job.lm)
         finally:
-            if stream is not None:
-                stream.take_out()
+            if editing is not None:
+                self._put_back(editing, measuring, scales)
         # a stream that --max-scale ended here may be asked to go on
         goes_on = job.run.regime == "sequential" and not left and scales[-1] < job.run.goal
-        for file in files[1:] if goes_on else files:
-            file.unlink(missing_ok=True)
+        files.remove(checkpoint=not goes_on)
 
-    def _lead(
-        self,
-        job: Job,
-        stream: Stream,
-        left: list[int],
-        cuts: Sequence[tuple[int, int]],
-        checkpoint: Path,
-        savepoint: Path,
-    ) -> None:
+    def _lead(self, editing: Editing, measuring: Measuring, left: list[int], cuts: Sequence[tuple[int, int]]) -> None:
         """Write and measure chunk by chunk; what is measured is taken out of ``left``.
 
         Raises :class:`Diverged` where the model has collapsed and the suite says to stop.
         """
-        position = checkpoint_position(checkpoint)
-        if position is not None and position <= left[0]:
-            stream.resume(checkpoint)
-        saved_at = time.monotonic()
-        for start, stop in cuts:
-            if not left:
-                break
-            if stop < stream.done:  # written, measured and looked at before this process
-                continue
-            if start >= stream.done:
-                self._write(job, stream, (start, stop), left[0], savepoint)
-                if stop in job.run.stream or due(stream.pulses, stop) or stream.jumped():
-                    stream.look()
-                if stop in left or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                    stream.save(checkpoint)
-                    saved_at = time.monotonic()
-            if stop in left:
-                self._measure(job, stream, stop)
-                left.remove(stop)
-            if left and job.run.on_collapse == "stop" and job.collapsed_at(stream) is not None:
-                raise Diverged(f"the model collapsed at {job.collapsed_at(stream):,} requests")
+        run, stream, goals = measuring.run, editing.stream, tuple(left)
+        stops = editing.stops(cuts, goals)
+        while left:
+            with deadline(self.options.timeout_s):
+                for stop in stops:
+                    seen = stream.pulses[-1].requests if stream.pulses else 0
+                    if seen < stop and (stop in run.stream or due(stream.pulses, stop) or stream.jumped()):
+                        stream.look()
+                    if stop in left:
+                        editing.save()
+                        break
+                    self._stop_if_collapsed(editing, measuring)
+                self._measure(editing, measuring, left[0])
+            left.pop(0)
+            if left:
+                self._stop_if_collapsed(editing, measuring)
 
-    def _ask_unedited(self, job: Job, scales: Sequence[int]) -> None:
-        self.progress.stage("asking the unedited model")
-        if self._unedited is None or self._unedited[0] is not job.lm:
-            self._unedited = (job.lm, perplexity(job.lm), Reference(job.lm, self.cache, self._report_unedited))
-        _, job.unedited_perplexity, job.reference = self._unedited
-        for scale in scales:
-            job.unedited[scale] = self._examination(job, scale).unedited(job.lm, self.cache, self._report_unedited)
-        facts = self.capability.baseline(job.run, scales, job.lm, lambda _, note: self.progress.update(0.0, note))
-        self._note_capability(job.run, facts)
+    def _stop_if_collapsed(self, editing: Editing, measuring: Measuring) -> None:
+        if measuring.run.on_collapse == "stop":
+            ruined = collapsed_at(editing.stream.pulses, measuring.unedited.perplexity)
+            if ruined is not None:
+                raise Diverged(f"the model collapsed at {ruined:,} requests")
 
-    def _note_capability(self, run: RunSpec, facts: dict[str, Any] | None) -> None:
-        if facts is not None:
-            self.store.write_manifest(run, {**(self.store.manifest(run) or {}), "capability": facts})
-
-    def _report_unedited(self, share: float) -> None:
-        self.progress.update(0.0, f"asking the unedited model: {share:.0%}")
-
-    def _report_preparing(self, share: float, note: str) -> None:
-        self.progress.update(0.0, f"preparing: {note}, {share:.0%}")
-
-    def _examination(self, job: Job, scale: int) -> Examination:
-        run = job.run
-        return Examination(job.requests, scale, run.probes, run.protocol, run.seed, self.options.token_budget)
-
-    def _write(self, job: Job, stream: Stream, chunk: tuple[int, int], scale: int, savepoint: Path) -> None:
-        start, stop = chunk
-        self.progress.stage(f"editing {scale:,}")
-
-        def report(share: float, note: str) -> None:
-            done = (start + share * (stop - start)) / scale
-            self.progress.update(self.edit_share * done, f"editing {scale:,}: {note}")
-
-        stream.method.progress = report
-        stream.method.savepoint = Savepoint(savepoint, f"requests {start} to {stop}")
-        stream.write(job.requests[start:stop], job.rng(start, stop))
-
-    def _measure(self, job: Job, stream: Stream, scale: int) -> None:
-        """Question the model and finish the cell; a failure here is this cell's alone."""
-        run, before = job.run, self.store.cell(job.run, scale) or {}
-        edit = {**stream.timings, **({} if job.prepare_s is None else {"prepare_s": job.prepare_s})}
+    def _measure(self, editing: Editing, measuring: Measuring, scale: int) -> None:
+        """Measure the model and finish the cell; a failure here is this cell's alone."""
+        job, facts = editing.job, editing.stream.facts()
+        if job.prepare_s is not None:
+            facts = replace(facts, timings={**facts.timings, "prepare_s": job.prepare_s})
         try:
-            exam = self._examination(job, scale)
-            with timed(job.lm.device) as watch:
-                errors, asked = self._ask(job, exam, scale, changed=stream.changed)
-            with timed(job.lm.device) as drifting:
-                drifted = self._drift(job, stream, exam, scale)
-            with timed(job.lm.device) as trying:
-                entries = self._try(job, scale, changed=stream.changed)
-            if self.options.keep_edits and stream.adds_nothing_to_run:
-                path = self.store.cell_folder(run, scale) / DELTA
-                write_delta(path, job.lm, stream.originals, described(run, scale, job.lm, job.settings))
-            counts = {"requests": scale, "probed": len(exam.positions), "records": exam.n_records, "errors": errors}
-            probing = watch.seconds if asked else before.get("timings", {}).get("evaluate_s", watch.seconds)
-            spent = {"evaluate_s": probing, "drift_s": drifting.seconds}
-            outcome = CellOutcome(
-                Status.DONE,
-                timings={**edit, **spent, **({"capability_s": trying.seconds} if entries else {})},
-                memory=stream.peak,
-                edit=stream.facts(),
-                counts={**counts, "failed_requests": len(stream.failures)},
-                failures=stream.failures,
-                pulse=job.pulse(stream),
-                drift=drifted,
-                capability={**before.get("capability", {}), **entries},  # what is not asked for now stays
-            )
-        except StoreError:
+            outcome = measuring.measure(job.lm, facts, scale)
+            if self.options.keep_edits:
+                keep_edit(self.store.cell_folder(job.run, scale), editing, scale)
+        except (StoreError, TimedOut):
             raise
         except Exception as error:
-            known: dict[str, Any] = {"memory": stream.peak, "edit": stream.facts(), "pulse": job.pulse(stream)}
-            outcome = CellOutcome(*verdict(error), timings=edit, **known)
-        self._finish(run, scale, outcome)
+            known: dict[str, Any] = {"timings": facts.timings, "memory": facts.memory, "edit": facts.size}
+            outcome = failure(error, pulse=measuring.pulse(facts), **known)
+        measuring.finish(scale, outcome, job.lm)
 
-    def _ask(self, job: Job, exam: Examination, scale: int, *, changed: bool) -> tuple[int, int]:
-        """Append the records that are missing; return how many of all carry an error, and how many were asked."""
-        run, total = job.run, max(exam.n_records, 1)
-        share = 1 - EDIT_SHARE - (CAPABILITY_SHARE if self.capability.asks(run, scale) else 0.0)
-        known = self.store.read_records(run, scale)
-        done = exam.whole_batches(job.lm, len(known))
-        if done < len(known):
-            self.store.keep_records(run, scale, done)
-        errors, there = sum(bool(row["error"]) for row in known[:done]), done
-        self.progress.stage(f"probing {scale:,}")
-        for batch in exam.records(job.lm, job.unedited[scale], skip=done, changed=changed):
-            self.store.append_records(run, scale, batch)
-            errors += sum(bool(row.error) for row in batch)
-            done += len(batch)
-            self.progress.update(EDIT_SHARE + share * done / total, f"probing {scale:,}: {done:,}/{total:,}")
-        return errors, done - there
-
-    def _drift(self, job: Job, stream: Stream, exam: Examination, scale: int) -> dict[str, Any]:
-        """Measure how far the model has drifted; what it says at length only if a metric of the suite reads that."""
-        run = job.run
-        prompts = [job.requests[position].prompt for position in spread(exam.positions)] if run.talks else []
-        if prompts:
-            self.progress.stage(f"talking at {scale:,}")
-        return drift(stream, prompts, torch_generator(run.seed, "talk", run.dataset_hash, scale))
-
-    def _try(self, job: Job, scale: int, *, changed: bool) -> dict[str, dict[str, Any]]:
-        def report(share: float, note: str) -> None:
-            self.progress.update(1 - CAPABILITY_SHARE * (1 - share), f"capability at {scale:,}: {note}")
-
-        folder = self.store.cell_folder(job.run, scale)
-        return self.capability.measure(job.run, scale, folder, report, job.lm, changed=changed)
-
-    def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
-        """Write what became of a cell; one that was done stays so, whatever came of a later attempt to complete it."""
-        before = self.store.cell_status(run, scale)
-        if before is Status.DONE and outcome.status is not Status.DONE:
-            self.progress.cell_done(scale, before.value, f"kept; what it lacks, {outcome.status}: {outcome.reason}")
+    def _put_back(self, editing: Editing, measuring: Measuring, scales: Sequence[int]) -> None:
+        """Take the edits out. A model that is not the unedited one then is dropped, and its method's cells failed."""
+        try:
+            editing.take_out()
+            changed = self.loaded.changed()
+            blame = f"the method left the model changed: {in_words(changed)}" if changed else ""
+        except RevertFailed as error:
+            blame = str(error)
+        if not blame:
             return
-        lm = self._loaded[1] if self._loaded else None
-        self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
-        seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)
-        spent = f"edit {clock(seconds[0])}, probes {clock(seconds[1])}"
-        if "capability_s" in outcome.timings:
-            failed = failed_tasks(outcome.capability)
-            spent += f", capability {clock(outcome.timings['capability_s'])}" + (f" ({failed})" if failed else "")
-        self.progress.cell_done(scale, outcome.status.value, outcome.reason or spent)
+        self.loaded.drop()
+        self._known = None
+        for scale in scales:
+            if self.store.cell_status(measuring.run, scale) in (Status.DONE, None):
+                self.store.finish_cell(measuring.run, scale, CellOutcome(Status.FAILED, blame))
+                self.progress.cell_done(scale, Status.FAILED.value, blame)

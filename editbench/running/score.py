@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from editbench.base.data import read_about
 from editbench.base.files import check_writable, slug
 from editbench.base.progress import run_label
 from editbench.datasets import DatasetSpec
-from editbench.errors import UserError
+from editbench.edits import EDIT_FILE
+from editbench.errors import BadData, UserError
 from editbench.plan.runs import Plan, RunOptions, RunSpec, Scored, bind, check_capability, reads_talk
 from editbench.plan.suite import MethodSpec, ModelSpec, Suite
 from editbench.results.store import Store
@@ -55,6 +57,26 @@ class Entry:
         return self.label or slug(Path(self.model).name.removesuffix(".gguf"))
 
 
+def is_edit(name: str) -> bool:
+    """Return whether a model's name is the folder of an exported edit, which is put into its own base model."""
+    return (Path(name).expanduser() / EDIT_FILE).is_file()
+
+
+def with_base(entry: Entry) -> Entry:
+    """Return an entry whose unedited model is known, if its model is an exported edit: the edit says which it is.
+
+    Raises :class:`~editbench.errors.BadData` for a file that says nothing.
+    """
+    if not is_edit(entry.model) or entry.unedited is not None:
+        return entry
+    file = Path(entry.model).expanduser() / EDIT_FILE
+    try:
+        base = str(read_about(file)["model"]["name"])
+    except Exception as error:
+        raise BadData(f"{file} is no edit: {error}.", "Expected a file of: editbench export --delta") from error
+    return replace(entry, unedited=base)
+
+
 def suite_of(dataset: DatasetSpec) -> Suite:
     """Return a suite that asks all there is in a dataset, for entries that belong to no other."""
     name = slug(Path(dataset.path or dataset.name).name).lstrip("._-") or "data"
@@ -68,8 +90,9 @@ def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
     from editbench.datasets import check_dataset_name, load_dataset
     from editbench.models.builtin import check_model_name
 
+    entry = with_base(entry)
     for name in (entry.model, entry.unedited):
-        if name is not None:
+        if name is not None and not is_edit(name):
             check_model_name(name)
     _refuse_revision(entry)
     _refuse_label(suite, entry)

@@ -1,9 +1,10 @@
-"""Measures a model that was edited elsewhere, as the runner measures its own: same questions, records and files."""
+"""Measures a model that was edited elsewhere, or loaded with an exported edit: same questions, records and files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,78 +13,26 @@ from torch import Tensor
 from editbench.base.progress import ALREADY_THERE, Progress, run_label
 from editbench.cache import Cache
 from editbench.datasets import ordered
+from editbench.edits import EDIT_FILE
 from editbench.errors import BadModel, StoreError, UserError
-from editbench.measure.collapse import general_text
-from editbench.method import Edit, Method, WeightEdit
-from editbench.plan.settings import Settings
-from editbench.running.job import Job
-from editbench.running.runner import Runner, verdict
-from editbench.running.stream import Stream
+from editbench.measure.collapse import general_text, perplexity
+from editbench.measure.facts import EditFacts
+from editbench.measure.measuring import Measuring
+from editbench.metrics.collapse import Pulse
+from editbench.running.kept import about_edit, apply_edit
+from editbench.running.runner import Runner, failure
+from editbench.running.score import is_edit
+from editbench.running.stream import relative_norm
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
+    from editbench.ledger import Ledger
     from editbench.models.lm import LM
     from editbench.plan.runs import Plan, RunOptions, RunSpec
-    from editbench.requests import Request
+    from editbench.plan.settings import Settings
     from editbench.results.store import Store
 
-
-class Elsewhere(Method):
-    """Stands in the place of whatever edited a model elsewhere: all its requests are in the model already."""
-
-    name = "scored"
-
-    def edit(self, lm: LM, requests: Sequence[Request], rng: torch.Generator) -> Edit:
-        """Write nothing more."""
-        return WeightEdit()
-
-
-@dataclass
-class Arrived(Stream):
-    """A model at the end of a stream that nobody here has seen.
-
-    Attributes
-    ----------
-    squares: weight name -> sums of squares of ΔW and of the unedited W, of the weights that differ; None if the
-        unedited model is not known.
-    same_parts: whether its weights have the unedited model's names and shapes.
-    """
-
-    squares: Mapping[str, tuple[float, float]] | None = None
-    same_parts: bool = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether it differs from the unedited model, as far as anybody knows."""
-        return not self.same_parts or self.squares is None or bool(self.squares)
-
-    @property
-    def adds_nothing_to_run(self) -> bool:
-        """Whether it computes what the unedited model does, with other weights at most."""
-        return self.same_parts
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """Seconds spent here; what the edit took is not known."""
-        return {"look_s": self.look_s}
-
-    def _squares(self) -> dict[str, tuple[float, float]]:
-        return dict(self.squares or {})
-
-    def facts(self) -> dict[str, float]:
-        """Return the norms over the weights that differ, if the unedited ones are known; never the bytes of an edit."""
-        if self.squares is None:
-            return {}
-        return {name: value for name, value in super().facts().items() if name != "nbytes"}
-
-
-@dataclass(frozen=True)
-class _Unedited:
-    """What is kept of the unedited model: what it said, and how the scored one differs from it."""
-
-    job: Job
-    squares: Mapping[str, tuple[float, float]] | None = None
-    same_parts: bool = field(default=False)
+Squares = Mapping[str, tuple[float, float]]
 
 
 class Scorer(Runner):
@@ -92,47 +41,89 @@ class Scorer(Runner):
     def carry_out(self, run: RunSpec) -> None:
         """Measure the model, unless that is done. Raises :class:`BadModel` or :class:`StoreError`."""
         assert run.scored is not None
-        [scale] = run.scales
-        lm = self._model(replace(run, model=run.scored.name, revision=run.scored.revision))
-        self._refuse_another(run, scale, lm)
-        if not self._missing(run):
-            status = self.store.cell_status(run, scale)
-            self.progress.cell_done(scale, str(status), ALREADY_THERE)
+        if is_edit(run.scored.name):
+            self._measure_edit(run, Path(run.scored.name).expanduser())
             return
-        unedited = self._questioned(run, scale, lm)
-        self._loaded = ((run.scored.name, run.scored.revision, run.protocol.eos), lm)
+        [scale] = run.scales
+        lm = self.loaded.get(run.scored.name, run.scored.revision, run.protocol.eos)
+        if self._there(run, scale, lm.weights_hash, lm.source):
+            return
+        measuring = Measuring(run, ordered(self.dataset, scale, run.seed), self.kit)
+        if run.scored.compared:
+            squares, same_parts = self._ask_unedited(measuring, lm)
+        else:
+            squares, same_parts = None, False
+            with self.store.lock(run):
+                self.write_manifest(run, lm, None)
+                measuring.without_unedited([scale])
+        known = squares is not None
+        facts = EditFacts(
+            requests=scale,
+            changed=not (same_parts and known) or bool(squares),
+            computes_otherwise=not same_parts,
+            size=_norms(squares) if squares is not None else {},
+            modules={name: relative_norm(*pair) for name, pair in (squares or {}).items()},
+        )
+        self._measured(measuring, lm, facts, {"source": lm.source, "weights_hash": lm.weights_hash})
+
+    def _measure_edit(self, run: RunSpec, folder: Path) -> None:
+        """Put an exported edit into its unedited model, and measure that."""
+        [scale] = run.scales
+        lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
+        about = about_edit(folder / EDIT_FILE)
+        source, known = str(folder), {"source": str(folder), "weights_hash": about["cell"]}
+        if self._there(run, scale, about["cell"], source):
+            return
+        measuring = Measuring(run, ordered(self.dataset, scale, run.seed), self.kit)
         with self.store.lock(run):
-            self._refuse_another(run, scale, lm)
+            self._refuse_other_weights(run, lm)
+            self.write_manifest(run, lm, None)
+        measuring.ask_unedited(lm, [scale])
+        ledger = apply_edit(lm, folder, trust_source=self.options.trust_remote_code)
+        assert ledger is not None
+        try:
+            self._measured(measuring, lm, _facts(ledger, scale), known)
+        finally:
+            ledger.revert()
+
+    def _there(self, run: RunSpec, scale: int, weights_hash: str, source: str) -> bool:
+        """Whether this very model has been measured; raises :class:`StoreError` if another one has."""
+        self._refuse_another(run, scale, weights_hash, source)
+        if self._missing(run):
+            return False
+        self.progress.cell_done(scale, str(self.store.cell_status(run, scale)), ALREADY_THERE)
+        return True
+
+    def _measured(self, measuring: Measuring, lm: LM, facts: EditFacts, known: Mapping[str, str]) -> None:
+        """Measure a model and write the cell."""
+        run = measuring.run
+        [scale] = run.scales
+        with self.store.lock(run):
+            self._refuse_another(run, scale, known["weights_hash"], known["source"])
             if not self._missing(run):
                 return
-            self._note(run, scale, lm)
-            job = replace(unedited.job, lm=lm)
-            stream = Arrived(lm, Elsewhere(), job.reference, done=scale)
-            stream.squares, stream.same_parts = unedited.squares, unedited.same_parts
-            stream.look()
-            self._measure(job, stream, scale)
+            self._note(run, scale, lm, known)
+            try:
+                outcome = measuring.measure(lm, _looked_at(lm, facts, measuring), scale)
+            except StoreError:
+                raise
+            except Exception as error:
+                outcome = failure(error, edit=facts.size)
+            measuring.finish(scale, outcome, lm)
 
-    def _questioned(self, run: RunSpec, scale: int, scored: LM) -> _Unedited:
-        """Ask the unedited model what it is asked, and note how the scored one differs from it."""
-        assert run.scored is not None
-        requests = ordered(self.dataset, scale, run.seed)
-        settings = Settings(Elsewhere.Hparams(), "")
-        if not run.scored.compared:
-            with self.store.lock(run):
-                self._write_manifest(run, scored, None)
-                self._note_capability(run, self.capability.without_baseline(run, [scale]))
-            return _Unedited(Job(run, scored, Elsewhere, settings, requests, self.cache, unedited={scale: []}))
+    def _ask_unedited(self, measuring: Measuring, scored: LM) -> tuple[Squares, bool]:
+        """Ask the unedited model what it is asked, and return how the scored one differs from it."""
+        run = measuring.run
         place = scored.device
         self._move(scored, torch.device("cpu"))
-        lm = self._model(run)
+        lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
         refuse_other_tokens(scored, lm)
         with self.store.lock(run):
             self._refuse_other_weights(run, lm)
-            self._write_manifest(run, lm, None)
-        job = Job(run, lm, Elsewhere, settings, requests, self.cache)
-        self._ask_unedited(job, [scale])
-        found = _Unedited(replace(job, lm=scored), *differences(scored, lm))
-        self._loaded = self._unedited = None
+            self.write_manifest(run, lm, None)
+        measuring.ask_unedited(lm, list(run.scales))
+        found = differences(scored, lm)
+        self.loaded.drop()
         self._move(scored, place)
         return found
 
@@ -141,31 +132,27 @@ class Scorer(Runner):
         if self.options.device_map is None:
             lm.model.to(place)
 
-    def _refuse_another(self, run: RunSpec, scale: int, lm: LM) -> None:
+    def _refuse_another(self, run: RunSpec, scale: int, weights_hash: str, source: str) -> None:
         """Raise :class:`StoreError` if this label's results at this scale are another model's."""
         known = (self.store.manifest(run) or {}).get("scored", {}).get(str(scale))
-        if known is not None and known["weights_hash"] != lm.weights_hash:
+        if known is not None and known["weights_hash"] != weights_hash:
             raise StoreError(
                 f"{run.label} at {scale:,} is already the result of other weights, from {known['source']}.",
-                f"Given: {lm.source}",
+                f"Given: {source}",
                 f"Give another --label, or remove {self.store.run_folder(run)}.",
             )
 
-    def _note(self, run: RunSpec, scale: int, lm: LM) -> None:
+    def _note(self, run: RunSpec, scale: int, lm: LM, known: Mapping[str, str]) -> None:
         """Write into the manifest which model was scored at this scale."""
+        assert run.scored is not None
         found = self.store.manifest(run) or {}
-        about = {
-            "name": lm.name,
-            "source": lm.source,
-            "weights_hash": lm.weights_hash,
-            "shape": lm.shape.as_dict(),
-            "compared": run.scored is not None and run.scored.compared,
-        }
+        about = {"name": run.scored.name, **known, "shape": lm.shape.as_dict(), "compared": run.scored.compared}
         self.store.write_manifest(run, {**found, "scored": {**found.get("scored", {}), str(scale): about}})
 
-    def _write_manifest(self, run: RunSpec, lm: LM | None, settings: Settings | None) -> None:
+    def write_manifest(self, run: RunSpec, lm: LM | None, settings: Settings | None) -> None:
+        """Write what is measured, and keep which models were."""
         scored = (self.store.manifest(run) or {}).get("scored", {})
-        super()._write_manifest(run, lm, settings)
+        super().write_manifest(run, lm, settings)
         self.store.write_manifest(run, {**(self.store.manifest(run) or {}), "scored": scored})
 
 
@@ -186,9 +173,46 @@ def score(
         raise
     except Exception as error:
         with store.lock(run):
-            scorer.give_up(run, *verdict(error))
+            scorer.give_up(run, failure(error))
     finally:
         progress.end_run()
+
+
+def _looked_at(lm: LM, facts: EditFacts, measuring: Measuring) -> EditFacts:
+    """Return the facts with how the model is doing now."""
+    if facts.texts_only:
+        return facts
+    squares = facts.size.get("delta_norm"), facts.size.get("weight_norm")
+    drift = float("nan") if squares[0] is None or squares[1] is None else _share(squares[0], squares[1])
+    pulse = Pulse(facts.requests, perplexity(lm), drift)
+    reference = measuring.unedited.reference
+    if reference is not None:
+        found = reference.compare(lm) if facts.changed else reference.unedited
+        pulse = replace(pulse, kl=found.kl, own_perplexity=found.perplexity)
+    return replace(facts, pulses=(pulse,))
+
+
+def _share(delta: float, weight: float) -> float:
+    return delta / weight if weight else 0.0
+
+
+def _facts(ledger: Ledger, scale: int) -> EditFacts:
+    """Return what is known of an exported edit that has been put into its model."""
+    pairs = {name: _squares(was, ledger.weight(name)) for name, was in ledger.originals.items()}
+    return EditFacts(
+        requests=scale,
+        changed=ledger.changed,
+        computes_otherwise=not ledger.weights_only,
+        texts_only=ledger.texts_only,
+        size={**(_norms(pairs) if pairs or not ledger.changed else {}), "nbytes": ledger.nbytes},
+        modules={name: relative_norm(*pair) for name, pair in pairs.items()},
+        aside=ledger.aside,
+    )
+
+
+def _norms(squares: Squares) -> dict[str, float]:
+    deltas, weights = zip(*squares.values(), strict=True) if squares else ((), ())
+    return {"delta_norm": sum(deltas) ** 0.5, "weight_norm": sum(weights) ** 0.5}
 
 
 def refuse_other_tokens(scored: LM, unedited: LM) -> None:

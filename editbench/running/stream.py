@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
-from editbench.base.files import replace_file
+from editbench.base.data import read_data, write_data
 from editbench.base.meter import peak_memory, reset_peak_memory, timed
+from editbench.ledger import Ledger
 from editbench.measure.collapse import jumped, perplexity
-from editbench.measure.divergence import Comparison
-from editbench.measure.latency import Latency, latency
-from editbench.method import Applied, WeightEdit
+from editbench.measure.facts import EditFacts
 from editbench.metrics.collapse import Pulse
+from editbench.running.guard import called, refuse_unnamed
 
 if TYPE_CHECKING:
+    import torch
+
     from editbench.measure.divergence import Reference
     from editbench.method import Method
     from editbench.models.lm import LM
     from editbench.requests import Request
 
-_WEIGHT, _STATE = "weight:", "state:"
+_LEDGER, _STATE = "ledger:", "state:"
 
 
 @dataclass
@@ -43,6 +42,7 @@ class Stream:
     edit_s, apply_s, look_s: seconds spent in ``method.edit``, in applying and in :meth:`look`, over all chunks.
     peak: peak bytes while editing, the largest over chunks.
     failures: request id -> why the method could not edit it.
+    numbers: what the method recorded of itself: (requests then in the model, request id or None, name, value).
     pulses: how the model was doing whenever it was looked at.
     """
 
@@ -55,40 +55,37 @@ class Stream:
     look_s: float = 0.0
     peak: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    numbers: list[tuple[int, str | None, str, float]] = field(default_factory=list)
     pulses: list[Pulse] = field(default_factory=list)
-    _originals: dict[str, Tensor] = field(default_factory=dict)
-    _delta_bytes: dict[str, int] = field(default_factory=dict)
-    _others: list[tuple[Applied, int]] = field(default_factory=list)
-    _timed_with: str = ""
-    _unedited_latency: Latency | None = None
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.lm)
 
     def write(self, requests: Sequence[Request], rng: torch.Generator) -> None:
-        """Compute the edit of a chunk and apply it on top of what is there."""
+        """Compute the edit of a chunk and apply it on top of what is there, or in its place if it supersedes that."""
         reset_peak_memory(self.lm.device)
         with timed(self.lm.device) as editing:
-            edit = self.method.edit(self.lm, requests, rng)
+            edit = called(self.method, self.lm, requests, rng)
         self.edit_s += editing.seconds + self.method.savepoint.earlier_s
         for kind, size in peak_memory(self.lm.device).items():
             self.peak[kind] = max(self.peak.get(kind, 0), size)
-        self.failures |= self.method.failures
-        if requests and not isinstance(edit, WeightEdit) and not self._others:
-            self._timed_with = requests[0].prompt
-            self._unedited_latency = latency(self.lm, self._timed_with)
+        refuse_unnamed(edit)
         with timed(self.lm.device) as applying:
-            if isinstance(edit, WeightEdit):
-                self._keep_originals(edit)
-                edit.apply(self.lm)
-            else:
-                self._others.append((edit.apply(self.lm), edit.nbytes))
+            self.ledger.apply(edit)
         self.apply_s += applying.seconds
         self.done += len(requests)
+        self.failures |= self.method.failures
+        self.numbers += [(self.done, request, name, value) for name, request, value in self.method.numbers]
+        self.method.numbers = []
 
     def look(self) -> None:
-        """Take note of how the model is doing now."""
+        """Take note of how the model is doing now; text around prompts cannot change that."""
+        if self.ledger.texts_only:
+            return
         with timed(self.lm.device) as looking:
             pulse = Pulse(self.done, perplexity(self.lm), self._drift())
             if self.reference is not None:
-                found = self._compared(self.reference)
+                found = self.reference.compare(self.lm) if self.ledger.changed else self.reference.unedited
                 pulse = replace(pulse, kl=found.kl, own_perplexity=found.perplexity)
         self.pulses.append(pulse)
         self.look_s += looking.seconds
@@ -98,93 +95,51 @@ class Stream:
         return jumped(self.pulses, self._drift())
 
     def _drift(self) -> float:
-        """Return ‖ΔW‖ / ‖W‖ over the changed weights together; NaN where the unedited ones are not known."""
-        facts = self.facts()
-        if "weight_norm" not in facts:
-            return math.nan
-        return facts["delta_norm"] / facts["weight_norm"] if facts["weight_norm"] else 0.0
-
-    def _compared(self, reference: Reference) -> Comparison:
-        return reference.compare(self.lm) if self.changed else reference.unedited
-
-    def comparison(self) -> Comparison | None:
-        """Return how far the model is from the unedited one now: as last looked at, if that was now; else made anew."""
-        if self.reference is None:
-            return None
-        last = self.pulses[-1] if self.pulses else None
-        if last is None or last.requests != self.done or last.kl is None or last.own_perplexity is None:
-            return self._compared(self.reference)
-        return Comparison(last.kl, last.own_perplexity)
-
-    def latencies(self) -> tuple[Latency, Latency] | None:
-        """Return how long the unedited model and this one take on the same prompt.
-
-        None where nothing but weights was changed, which takes no time, and where that could not be timed.
-        """
-        if not self._others or self._unedited_latency is None:
-            return None
-        now = latency(self.lm, self._timed_with)
-        return None if now is None else (self._unedited_latency, now)
-
-    @property
-    def adds_nothing_to_run(self) -> bool:
-        """Whether the model computes what the unedited one does, with other weights at most."""
-        return not self._others
-
-    def _keep_originals(self, edit: WeightEdit) -> None:
-        for name, delta in edit.deltas.items():
-            self._originals.setdefault(name, self.lm.parameter(name).detach().clone())
-            self._delta_bytes[name] = delta.numel() * delta.element_size()
-
-    @property
-    def originals(self) -> dict[str, Tensor]:
-        """What the weights changed so far were before, by full name."""
-        return dict(self._originals)
-
-    @property
-    def changed(self) -> bool:
-        """Whether any edit has changed the model."""
-        return bool(self._originals or self._others)
+        """Return ‖ΔW‖ / ‖W‖ over the changed weights together."""
+        size = self.size()
+        return size["delta_norm"] / size["weight_norm"] if size.get("weight_norm") else 0.0
 
     def take_out(self) -> None:
-        """Restore the model bitwise, whatever has been written into it."""
-        for applied, _ in reversed(self._others):
-            applied.revert()
-        for name, original in self._originals.items():
-            self.lm.parameter(name).data.copy_(original)
-        self._others, self._originals, self.done = [], {}, 0
+        """Restore the model bitwise. Raises :class:`~editbench.ledger.RevertFailed`."""
+        self.done = 0
+        self.ledger.revert()
 
     def _squares(self) -> dict[str, tuple[float, float]]:
         """Return, for each changed weight, the sums of squares of ΔW and of the unedited W."""
-        pairs = {name: (self.lm.parameter(name).detach().float(), w.float()) for name, w in self._originals.items()}
-        return {
-            name: (float((now - was).square().sum()), float(was.square().sum())) for name, (now, was) in pairs.items()
-        }
+        pairs = {n: (self.ledger.weight(n).float(), was.float()) for n, was in self.ledger.originals.items()}
+        return {n: (float((now - was).square().sum()), float(was.square().sum())) for n, (now, was) in pairs.items()}
 
-    @property
-    def timings(self) -> dict[str, float]:
-        """Seconds spent so far, as ``cell.json`` names them."""
-        return {"edit_s": self.edit_s, "apply_s": self.apply_s, "look_s": self.look_s}
-
-    def facts(self) -> dict[str, float]:
-        """Return the size of everything written so far: ``nbytes``, and over the changed weights ``delta_norm`` and
-        ``weight_norm`` (Frobenius norms of ΔW and of the unedited W).
+    def size(self) -> dict[str, float]:
+        """Return the size of what is in the model: ``nbytes``, and ``delta_norm`` and ``weight_norm`` over the changed
+        weights (Frobenius norms of ΔW and of the unedited W), which are left out where the edit changes no weights.
         """
-        squares = self._squares().values()
-        return {
-            "nbytes": sum(self._delta_bytes.values()) + sum(size for _, size in self._others),
-            "delta_norm": sum(delta for delta, _ in squares) ** 0.5,
-            "weight_norm": sum(weight for _, weight in squares) ** 0.5,
-        }
+        size: dict[str, float] = {"nbytes": self.ledger.nbytes}
+        if self.ledger.originals or not self.ledger.changed:
+            squares = self._squares().values()
+            size["delta_norm"] = sum(delta for delta, _ in squares) ** 0.5
+            size["weight_norm"] = sum(weight for _, weight in squares) ** 0.5
+        return size
 
-    def modules(self) -> dict[str, float]:
-        """Return ‖ΔW‖ / ‖W‖ (Frobenius) of each changed weight by its full name; infinite for one that was nought."""
-        return {name: relative_norm(*squares) for name, squares in self._squares().items()}
+    def facts(self) -> EditFacts:
+        """Return what is known of the edit in the model now."""
+        ledger = self.ledger
+        return EditFacts(
+            requests=self.done,
+            changed=ledger.changed,
+            computes_otherwise=not ledger.weights_only,
+            texts_only=ledger.texts_only,
+            timings={"edit_s": self.edit_s, "apply_s": self.apply_s, "look_s": self.look_s},
+            memory=self.peak,
+            size=self.size(),
+            modules={name: relative_norm(*squares) for name, squares in self._squares().items()},
+            failures=self.failures,
+            numbers=self.numbers,
+            pulses=self.pulses,
+            aside=ledger.aside,
+        )
 
-    def save(self, path: Path) -> bool:
-        """Write a checkpoint that :meth:`resume` continues bit for bit; False if more than weights was changed."""
-        if self._others:
-            return False
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that :meth:`resume` continues bit for bit. Raises :class:`StoreError`."""
         facts = {
             "done": self.done,
             "edit_s": self.edit_s,
@@ -192,30 +147,25 @@ class Stream:
             "look_s": self.look_s,
             "peak": self.peak,
             "failures": self.failures,
-            "delta_bytes": self._delta_bytes,
+            "numbers": [[*row[:3], row[3] if math.isfinite(row[3]) else None] for row in self.numbers],
             "pulses": [pulse.as_list() for pulse in self.pulses],
         }
-        tensors = {_WEIGHT + name: self.lm.parameter(name).detach() for name in self._originals}
-        tensors |= {_STATE + name: tensor for name, tensor in self.method.state_dict().items()}
-        plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        replace_file(path, save(plain, metadata={"stream": json.dumps(facts)}))
-        return True
+        data = {_LEDGER + name: value for name, value in self.ledger.state().items()}
+        data |= {_STATE + name: value for name, value in self.method.state_dict().items()}
+        write_data(path, data, {"stream": facts})
 
     def resume(self, path: Path) -> None:
         """Bring model and method to where the checkpoint was written. The model must be unedited."""
-        with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = json.loads(file.metadata()["stream"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
-        for name, value in tensors.items():
-            if name.startswith(_WEIGHT):
-                parameter = self.lm.parameter(name.removeprefix(_WEIGHT))
-                self._originals[name.removeprefix(_WEIGHT)] = parameter.detach().clone()
-                parameter.data.copy_(value)
-        state = {name.removeprefix(_STATE): t for name, t in tensors.items() if name.startswith(_STATE)}
+        data, about = read_data(path)
+        facts: Mapping[str, Any] = about["stream"]
+        home = type(self.method).__module__
+        self.ledger.restore({n.removeprefix(_LEDGER): v for n, v in data.items() if n.startswith(_LEDGER)}, home)
+        state = {name.removeprefix(_STATE): value for name, value in data.items() if name.startswith(_STATE)}
         self.method.load_state_dict(state)
         self.done, self.edit_s, self.apply_s = facts["done"], facts["edit_s"], facts["apply_s"]
-        self.look_s = facts.get("look_s", 0.0)  # which older versions did not count
-        self.peak, self.failures, self._delta_bytes = facts["peak"], facts["failures"], facts["delta_bytes"]
+        self.look_s, self.peak, self.failures = facts["look_s"], facts["peak"], facts["failures"]
+        numbers = ((at, request, name, math.nan if v is None else v) for at, request, name, v in facts["numbers"])
+        self.numbers = list(numbers)
         self.pulses = [Pulse.of(values) for values in facts["pulses"]]
 
 
@@ -230,6 +180,6 @@ def checkpoint_position(path: Path) -> int | None:
     """Return how many requests were in the model when a checkpoint was written, or None if there is none to use."""
     try:
         with safe_open(path, framework="pt") as file:
-            return int(json.loads(file.metadata()["stream"])["done"])
+            return int(json.loads(file.metadata()["about"])["stream"]["done"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None

@@ -180,7 +180,7 @@ def _no_requests(trial: Trial) -> None:
     edit = trial.edit(())
     with _unchanged(trial.lm, "the edit of no requests"):
         edit.apply(trial.lm)
-    if trial.lm.context is not None and trial.lm.context("What is it?"):
+    if trial.lm.as_read(["What is it?"]) != ["What is it?"]:
         raise Broken("the edit of no requests puts text before a prompt")
 
 
@@ -337,7 +337,7 @@ def target_nll(lm: LM, requests: Sequence[Request]) -> float:
     """Return the mean over requests of the mean NLL per target token, in nats, one request at a time."""
     total = 0.0
     for request in requests:
-        prompt = (lm.context(request.prompt) if lm.context else "") + request.prompt
+        [prompt] = lm.as_read([request.prompt])
         [completion] = lm.text.completions([(prompt, request.target_new)])
         ids = torch.tensor([completion.ids], device=lm.device)
         scores = torch.log_softmax(lm.model(input_ids=ids).logits[0].float(), -1)
