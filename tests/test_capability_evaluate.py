@@ -16,7 +16,7 @@ from editbench.capability.evaluate import EditedLM, _kept, measure
 from editbench.capability.loading import load_tasks
 from editbench.capability.spec import CapabilitySpec
 from editbench.capability.tasks import Asked, resolve
-from editbench.method import ContextEdit, ModuleEdit
+from editbench.method import Context, ContextEdit, ModuleEdit
 from editbench.metrics.capability import capability
 from editbench.testing.damage import damaged
 from editbench.testing.tiny import tiny_lm
@@ -160,25 +160,40 @@ def test_a_task_that_writes_beyond_the_models_context_is_a_recorded_failure(lm: 
     assert found["toy"]["status"] == "done"
 
 
-def test_an_edit_that_adds_a_module_is_measured_with_the_module(lm: Any, tmp_path: Path) -> None:
-    class Doubled(torch.nn.Module):
-        def __init__(self, inner: torch.nn.Module) -> None:
-            super().__init__()
-            self.inner, self.calls = inner, 0
+class Doubled(torch.nn.Module):
+    """Computes twice the opposite, and keeps what it was told of each pass."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.calls += 1
-            out: torch.Tensor = -2 * self.inner(x)
-            return out
+    def __init__(self, lm: Any, inner: torch.nn.Module, data: Any) -> None:
+        super().__init__()
+        self.lm, self.inner = lm, inner
+        self.told: list[Any] = []
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.told.append((self.lm.call, x.shape))
+        out: torch.Tensor = -2 * self.inner(x)
+        return out
+
+
+def test_an_edit_that_adds_a_module_is_measured_with_the_module_which_is_told_what_each_pass_is_for(
+    lm: Any, tmp_path: Path
+) -> None:
     name = lm.layout.weight_name(1, "down").removesuffix(".weight")
     bench = made(write_tasks(tmp_path / "mine"), tmp_path / "cache")
     bench.baseline(lm, silent)
-    module = Doubled(lm.model.get_submodule(name))
-    applied = ModuleEdit({name: module}, wraps="inner").apply(lm)
+    applied = ModuleEdit(Doubled, {name: {}}).apply(lm)
+    module = lm.model.get_submodule(name)
     bench.measure(tmp_path / "cell", silent, lm, changed=True)
     applied.revert()
-    assert module.calls > 0
+    assert {call.phase for call, _ in module.told} >= {"answer", "prompt", "step"}
+    for call, shape in module.told:
+        assert call.positions.shape == shape[:2] and len(call.rows) == shape[0]
+        if call.phase == "answer":  # prompts end before the last token that is read, and are known by their text
+            lengths = call.real.sum(1)
+            assert bool((call.prompt_ends < lengths).all())
+            texts = lm.text.tokenizer(list(call.prompts)).input_ids
+            assert [len(ids) - 1 for ids in texts] == call.prompt_ends.tolist()
+        if call.phase == "prompt":
+            assert call.prompt_ends.tolist() == [shape[1] - 1] * shape[0] and len(call.prompts) == shape[0]
 
 
 @pytest.mark.parametrize("task", ["toy_one", "toy_write"])
@@ -186,22 +201,28 @@ def test_an_in_context_edit_is_measured_with_its_text_before_each_prompt(lm: Any
     folder = write_tasks(tmp_path / "mine")
     model = EditedLM(lm, 4)
     index = resolve(CapabilitySpec(tasks=[str(folder)]), Cache(tmp_path)).index
-    asked: list[str] = []
+    asked: list[list[str]] = []
 
-    def lookup(prompt: str) -> str:
-        asked.append(prompt)
-        return "The king lives. "
+    def lookup(lm: Any, memory: Any, prompts: Any) -> list[str]:
+        asked.append(list(prompts))
+        return ["The king lives. "] * len(prompts)
 
     applied = ContextEdit(lookup).apply(lm)
     edited = measure(model, load_tasks(Asked(task), index, None).tasks[task], Asked(task))
     applied.revert()
-    assert len(set(asked)) == 6 and all(prompt.startswith("The ") for prompt in asked)
+    [once] = asked  # all documents together, each once, however many answers it has
+    assert len(set(once)) == len(once) == 6 and all(prompt.startswith("The ") for prompt in once)
     for name in ("toy_one.jsonl", "shots.jsonl"):
         lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
         write_lines(folder / name, [{**line, "question": f"The king lives. {line['question']}"} for line in lines])
     written_out = measure(model, load_tasks(Asked(task), index, None).tasks[task], Asked(task))
     assert [sample.outcomes for sample in edited.samples] == [sample.outcomes for sample in written_out.samples]
     assert [sample.said for sample in edited.samples] == [sample.said for sample in written_out.samples]
+
+
+def in_brackets(lm: Any, memory: Any, prompts: Any) -> list[Context]:
+    turns = ({"role": "user", "content": "x"}, {"role": "assistant", "content": "y"})
+    return [Context(f"[{prompt}] ", "?", turns) for prompt in prompts]
 
 
 def test_with_a_chat_template_the_text_goes_before_the_last_message(lm: Any) -> None:
@@ -212,8 +233,8 @@ def test_with_a_chat_template_the_text_goes_before_the_last_message(lm: Any) -> 
         {"role": "assistant", "content": "b"},
         {"role": "user", "content": "c"},
     ]
-    applied = ContextEdit(lambda prompt: f"[{prompt}] ").apply(lm)
-    assert model.apply_chat_template(messages) == "<user>a<assistant>b<user>[c] c"
+    applied = ContextEdit(in_brackets, shared_prefix="All: ").apply(lm)
+    assert model.apply_chat_template(messages) == "<user>a<assistant>b<user>x<assistant>y<user>All: [c] c?"
     applied.revert()
     assert model.apply_chat_template(messages) == "<user>a<assistant>b<user>c"
 

@@ -8,17 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from results_tree import save_tiny_model
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 import editbench
 from editbench.cache import Cache
 from editbench.measure.divergence import Reference, divergence
-from editbench.measure.drift import drift
+from editbench.measure.drift import comparison, drift
 from editbench.measure.fluency import NEW_TOKENS, continuations, spread
+from editbench.measure.latency import added
 from editbench.method import ContextEdit, Edit, Method, ModuleEdit, WeightEdit
 from editbench.metrics import METRICS, CellMetric
 from editbench.metrics.collapse import Pulse, collapsed_at
@@ -33,6 +33,7 @@ class Given(Method):
     """Return the edits it was given, one after another."""
 
     name = "given"
+    kind = "mixed"
 
     def __init__(self, *edits: Edit) -> None:
         super().__init__()
@@ -55,6 +56,10 @@ def value(name: str, **drifted: Any) -> float | None:
 def noisy(lm: LM, block: int = 1, share: float = 0.5) -> WeightEdit:
     name = lm.layout.weight_name(block, "down")
     return WeightEdit({name: share * torch.randn(lm.parameter(name).shape, generator=generator())})
+
+
+def drifted(stream: Stream) -> dict[str, Any]:
+    return drift(stream.lm, stream.facts(), stream.reference, ["The capital of"], ([], generator()))
 
 
 def stream_of(lm: LM, *edits: Edit, reference: Reference | None = None) -> Stream:
@@ -163,10 +168,14 @@ def test_prompts_without_room_are_left_out_and_a_model_without_numbers_says_noth
     assert continuations(lm, ["a", "b"], generator()) == ["", ""]
 
 
+def violin(lm: LM, memory: Any, prompts: Any) -> list[str]:
+    return ["She plays the violin. "] * len(prompts)
+
+
 def test_an_in_context_edit_stands_before_what_is_gone_on_from() -> None:
     lm = tiny_lm("llama")
     bare = continuations(lm, ["The capital of"], generator())
-    ContextEdit(lambda prompt: "She plays the violin. ").apply(lm)
+    ContextEdit(violin).apply(lm)
     assert continuations(lm, ["The capital of"], generator()) != bare
 
 
@@ -181,36 +190,83 @@ def test_the_drift_of_each_module_by_hand() -> None:
     lm.parameter(names[0]).data.fill_(2.0)
     edits = [WeightEdit({names[0]: torch.full_like(lm.parameter(names[0]), 0.25)}) for _ in range(2)]
     stream = stream_of(lm, *edits, WeightEdit({names[1]: torch.zeros_like(lm.parameter(names[1]))}))
-    assert stream.modules() == {names[0]: pytest.approx(0.25), names[1]: 0.0}
-    found = drift(stream, [], generator())
-    assert found == {"modules": stream.modules(), "added_latency_s": 0.0}
+    assert stream.facts().modules == {names[0]: pytest.approx(0.25), names[1]: 0.0}
+    assert drifted(stream) == {"modules": stream.facts().modules, "added_latency_s": 0.0}
 
 
-class Slow(torch.nn.Module):
-    def __init__(self, inner: torch.nn.Module) -> None:
+class Around(torch.nn.Module):
+    """Calls what it stands for, after a while."""
+
+    def __init__(self, lm: LM, inner: torch.nn.Module, data: Any) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner, self.seconds = inner, data["seconds"]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        time.sleep(0.02)
+        time.sleep(self.seconds)
         return self.inner(*args, **kwargs)
+
+
+def around_mlp(lm: LM, seconds: float) -> ModuleEdit:
+    return ModuleEdit(Around, {f"{lm.layout.block_path(1)}.{lm.layout.mlp}": {"seconds": seconds}})
 
 
 def test_a_module_that_sleeps_is_seen_in_the_latency_of_each_token() -> None:
     lm = tiny_lm("llama")
-    name = f"{lm.layout.block_path(1)}.{lm.layout.mlp}"
-    slow = ModuleEdit({name: Slow(lm.model.get_submodule(name))}, wraps="inner")
-    found = drift(stream_of(lm, slow), [], generator())
-    assert found["added_latency_s"] > 0.015
-    timed = found["latency"]
-    assert found["added_latency_s"] == timed["edited"]["step_s"] - timed["unedited"]["step_s"]
-    assert timed["edited"]["prompt_s"] > 0.02 > timed["unedited"]["step_s"] > 0
+    found = drifted(stream_of(lm, around_mlp(lm, 0.02)))
+    step, prompt = found["latency"]["step_s"], found["latency"]["prompt_s"]
+    assert found["added_latency_s"] == step["added"] > 0.015 and prompt["added"] > 0.015
+    assert step["low"] <= step["added"] <= step["high"] and step["edited"] > 0.02 > step["unedited"] > 0
+
+
+def test_a_module_that_costs_nothing_has_no_latency_that_can_be_told_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm("llama")
+    turns = iter(range(1000))
+
+    def noise(lm: LM, prompt: str) -> tuple[float, float]:
+        return 0.0, 0.001 * (next(turns) % 7)
+
+    monkeypatch.setattr("editbench.measure.latency._turn", noise)
+    found = drifted(stream_of(lm, around_mlp(lm, 0.0)))
+    step = found["latency"]["step_s"]
+    assert found["added_latency_s"] is None and step["low"] < 0 < step["high"]
+    assert value("added-latency", **found) is None
+
+
+def test_an_interval_of_added_latency_covers_the_true_median() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        noise = rng.exponential(1.0, (2, 11))
+        found = added(list(noise[0]), list(noise[1] + 0.5))
+        covered += found.low <= 0.5 <= found.high
+    assert covered / 1000 >= 0.94
+
+
+def test_the_unedited_model_takes_its_turns_without_modules_and_contexts() -> None:
+    lm = tiny_lm("llama")
+    stream = stream_of(lm, around_mlp(lm, 0.0), ContextEdit(violin, supersedes=False))
+    assert lm.context is not None
+    with stream.ledger.aside():
+        assert lm.context is None
+        assert not any(isinstance(module, Around) for module in lm.model.modules())
+    assert lm.context is not None and any(isinstance(module, Around) for module in lm.model.modules())
+    stream.take_out()
+
+
+def test_what_an_edit_of_texts_cannot_move_is_left_out(tmp_path: Path) -> None:
+    lm = tiny_lm("llama")
+    reference = Reference(lm, Cache(tmp_path))
+    stream = stream_of(lm, ContextEdit(violin), reference=reference)
+    stream.look()
+    assert stream.pulses == [] and "delta_norm" not in stream.size()
+    found = drift(lm, stream.facts(), reference, ["The capital of"], ([], generator()))
+    assert "kl" not in found and "perplexity_own_text" not in found and found["modules"] == {}
 
 
 def test_the_latency_of_a_weight_edit_is_nought_and_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editbench.running.stream.latency", lambda lm, prompt: pytest.fail("timed"))
+    monkeypatch.setattr("editbench.measure.latency._turn", lambda lm, prompt: pytest.fail("timed"))
     lm = tiny_lm("llama")
-    assert drift(stream_of(lm, noisy(lm)), [], generator())["added_latency_s"] == 0.0
+    assert drifted(stream_of(lm, noisy(lm)))["added_latency_s"] == 0.0
 
 
 def test_a_stream_looks_at_the_distance_and_takes_it_from_there(tmp_path: Path) -> None:
@@ -220,10 +276,10 @@ def test_a_stream_looks_at_the_distance_and_takes_it_from_there(tmp_path: Path) 
     stream.write(tiny_requests(1), generator())
     stream.look()
     stream.write(tiny_requests(1), generator())
-    before = stream.comparison()
+    before = comparison(lm, stream.facts(), reference)
     stream.look()
     assert stream.pulses[0].kl == 0.0
-    assert before == stream.comparison() and before is not None
+    assert before == comparison(lm, stream.facts(), reference)
     assert (stream.pulses[1].kl, stream.pulses[1].own_perplexity) == (before.kl, before.perplexity)
     assert stream.look_s > 0 and before.kl > 0
 
@@ -238,25 +294,6 @@ def test_pulses_of_older_versions_are_told_apart() -> None:
 def test_without_an_unedited_model_only_what_is_no_number_is_a_collapse() -> None:
     assert collapsed_at([Pulse(1, 1e9, 0.0)], math.nan) is None
     assert collapsed_at([Pulse(1, 1e9, 0.0), Pulse(2, math.inf, 0.0)], math.nan) == 2
-
-
-def test_a_checkpoint_of_an_older_version_is_gone_on_from(tmp_path: Path) -> None:
-    lm, path = tiny_lm("llama"), tmp_path / "checkpoint.safetensors"
-    reference = Reference(lm, Cache(tmp_path / "cache"))
-    stream = stream_of(lm, noisy(lm), reference=reference)
-    stream.look()
-    expected = stream.comparison()
-    stream.save(path)
-    stream.take_out()
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["stream"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
-    facts.pop("look_s")
-    facts["pulses"] = [values[:3] for values in facts["pulses"]]
-    save_file(tensors, path, metadata={"stream": json.dumps(facts)})
-    resumed = Stream(lm, Given(), reference)
-    resumed.resume(path)
-    assert resumed.comparison() == expected and resumed.pulses[0].kl is None
 
 
 SUITE = """

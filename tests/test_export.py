@@ -1,4 +1,4 @@
-"""Exported models: the bits of the run, in a form that transformers loads; deltas fit one model only."""
+"""Exported models: the bits of the run, in a form that transformers loads; edits fit one model only."""
 
 from __future__ import annotations
 
@@ -18,31 +18,74 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 import editbench
 import editbench.running.exporter
 from editbench.cli import cli
+from editbench.edits import EDIT_FILE
 from editbench.errors import BadData, BadModel
 from editbench.models.load import load_lm
 from editbench.results.store import Store
-from editbench.running.delta import DELTA, read_about
-from editbench.running.runner import Runner
+from editbench.running.editing import Editing
+from editbench.running.kept import about_edit
 from editbench.running.stream import Stream
 from editbench.testing.tiny import tiny_lm
 
 OWN = '''
 import torch
 from editbench.errors import Diverged
-from editbench.method import ContextEdit, Method, ModuleEdit, WeightEdit
+from editbench.method import Context, ContextEdit, Edits, LowRankEdit, Method, ModuleEdit, WeightEdit
+
+def recalled(lm, memory, prompts):
+    return [Context(before=" ".join(memory["said"][:2]) + " ", after=" indeed") for prompt in prompts]
 
 class Talks(Method):
     """Put a text in front of each prompt."""
     name = "talks"
+    kind = "context"
+    regimes = frozenset({"batch", "sequential"})
+    said = ()
     def edit(self, lm, requests, rng):
-        return ContextEdit(lambda prompt: "Listen. ")
+        self.said = [*self.said, *(request.target_new for request in requests)]
+        return ContextEdit(recalled, {"said": self.said}, shared_prefix="Listen. ")
+    def state_dict(self):
+        return {"said": list(self.said)}
+    def load_state_dict(self, state):
+        self.said = state["said"]
+
+class Scaled(torch.nn.Module):
+    def __init__(self, lm, inner, data):
+        super().__init__()
+        self.inner, self.factor = inner, data["factor"]
+    def forward(self, x):
+        return self.inner(x) * self.factor
 
 class Adds(Method):
     """Put a module in the place of another."""
     name = "adds"
+    kind = "modules"
+    regimes = frozenset({"batch", "sequential"})
     def edit(self, lm, requests, rng):
         name = lm.layout.weight_name(1, "down").removesuffix(".weight")
-        return ModuleEdit({name: lm.model.get_submodule(name)})
+        factor = torch.rand(1, generator=rng)
+        return ModuleEdit(Scaled, {name: {"factor": factor}}, supersedes=False)
+
+class Adapts(Method):
+    """Make a change of rank two."""
+    name = "adapts"
+    kind = "low-rank"
+    regimes = frozenset({"batch", "sequential"})
+    def edit(self, lm, requests, rng):
+        name = lm.layout.weight_name(1, "down")
+        b = torch.randn(lm.shape.hidden, 2, generator=rng)
+        return LowRankEdit({name: (b, 0.1 * torch.randn(2, lm.shape.mlp, generator=rng))})
+
+class Mixes(Method):
+    """Change a weight, a module and what is read."""
+    name = "mixes"
+    kind = "mixed"
+    regimes = frozenset({"batch", "sequential"})
+    def edit(self, lm, requests, rng):
+        name = lm.layout.weight_name(2, "down")
+        noise = WeightEdit({name: torch.randn(lm.parameter(name).shape, generator=rng)})
+        module = Adds().edit(lm, requests, rng)
+        return Edits((noise, module, ContextEdit(recalled, {"said": ["So."]}, supersedes=False)))
 
 class Diverges(Method):
     """Diverge."""
@@ -125,7 +168,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("suite", ["batch", "stream"])
@@ -151,11 +194,11 @@ def test_transformers_loads_what_was_in_memory(
     kept: dict[str, Any] = {}
     edited = editbench.running.exporter.Exporter._edited
 
-    def remember(self: Any, job: Any, scale: int) -> Stream:
-        stream = edited(self, job, scale)
-        kept["logits"] = job.lm.model(job.lm.text.tokenizer("The capital is", return_tensors="pt").input_ids).logits
-        kept["changed"] = stream.originals
-        return stream
+    def remember(self: Any, run: Any, lm: Any, scale: int) -> Editing:
+        editing: Editing = edited(self, run, lm, scale)
+        kept["logits"] = lm.model(lm.text.tokenizer("The capital is", return_tensors="pt").input_ids).logits
+        kept["changed"] = editing.stream.ledger.originals
+        return editing
 
     monkeypatch.setattr(editbench.running.exporter.Exporter, "_edited", remember)
     result = export(tmp_path / "edited", "--model", place / kind)
@@ -181,12 +224,12 @@ def test_a_delta_makes_of_the_unedited_model_the_exported_one_bit_for_bit(
     for to, more in (("edited", ()), ("change", ("--delta",))):
         result = export(tmp_path / to, *arguments, *more)
         assert result.exit_code == 0, result.output
-    assert set(files(tmp_path / "change")) == {DELTA, "README.md"}
+    assert set(files(tmp_path / "change")) == {EDIT_FILE, "README.md"}
     model = AutoModelForCausalLM.from_pretrained(place / kind, dtype=getattr(torch, dtype))
-    editbench.apply_delta(model, tmp_path / "change")
+    editbench.apply_edit(model, tmp_path / "change")
     assert equal(dict(model.state_dict()), state(tmp_path / "edited"))
     assert not equal(dict(model.state_dict()), state(place / kind, dtype=getattr(torch, dtype)))
-    about = read_about(tmp_path / "change" / DELTA)
+    about = about_edit(tmp_path / "change" / EDIT_FILE)
     assert (about["method"]["label"], about["scale"], about["seed"]) == ("locft-bf", 5, 0)
     assert about["method"]["hparams"]["batch_size"] == 100
 
@@ -209,7 +252,11 @@ def test_the_command_that_measures_an_exported_model_gives_the_records_of_its_ru
 def test_the_readme_of_a_delta_holds_the_lines_that_apply_it(place: Path, export: Invoke, tmp_path: Path) -> None:
     export(tmp_path / "change", "--delta")
     text = (tmp_path / "change" / "README.md").read_text()
-    code = text.split("```python\n")[1].split("```")[0].replace(f'"{DELTA}"', repr(str(tmp_path / "change" / DELTA)))
+    code = (
+        text.split("```python\n")[1]
+        .split("```")[0]
+        .replace(f'"{EDIT_FILE}"', repr(str(tmp_path / "change" / EDIT_FILE)))
+    )
     found: dict[str, Any] = {}
     exec(code, found)
     assert not equal(dict(found["model"].state_dict()), state(place / "llama"))
@@ -220,20 +267,20 @@ def test_a_delta_is_refused_by_any_other_model_which_stays_as_it_was(
 ) -> None:
     export(tmp_path / "change", "--delta")
     model = AutoModelForCausalLM.from_pretrained(place / "llama")
-    editbench.apply_delta(model, tmp_path / "change" / DELTA)
+    editbench.apply_edit(model, tmp_path / "change" / EDIT_FILE)
     once = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(BadModel, match="apply the delta once"):
-        editbench.apply_delta(model, tmp_path / "change")
+    with pytest.raises(BadModel, match="apply the edit once"):
+        editbench.apply_edit(model, tmp_path / "change")
     assert equal(dict(model.state_dict()), once)
     with pytest.raises(BadModel, match="other weights"):
-        editbench.apply_delta(tiny_lm("llama", seed=1).model, tmp_path / "change")
+        editbench.apply_edit(tiny_lm("llama", seed=1).model, tmp_path / "change")
     with pytest.raises(BadModel, match=r"dtype=torch\.float32"):
-        editbench.apply_delta(
+        editbench.apply_edit(
             AutoModelForCausalLM.from_pretrained(place / "llama", dtype="bfloat16"), tmp_path / "change"
         )
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(BadData, match="no delta"):
-        editbench.apply_delta(model, tmp_path / "other.safetensors")
+    with pytest.raises(BadData, match="no edit"):
+        editbench.apply_edit(model, tmp_path / "other.safetensors")
 
 
 def test_edits_that_a_run_kept_are_exported_without_making_them_again(
@@ -245,7 +292,9 @@ def test_edits_that_a_run_kept_are_exported_without_making_them_again(
     assert ran.exit_code == 0, ran.output
     [cell] = (tmp_path / "results").glob("runs/stream/*/locft-bf/*/cells/5")
     [before] = (place / "results").glob("runs/stream/*/locft-bf/*/cells/5")
-    assert (cell / DELTA).is_file() and (cell / "records.jsonl").read_bytes() == (before / "records.jsonl").read_bytes()
+    assert (cell / EDIT_FILE).is_file() and (cell / "records.jsonl").read_bytes() == (
+        before / "records.jsonl"
+    ).read_bytes()
     monkeypatch.setattr(Stream, "write", lambda *given: pytest.fail("made again"))
     for to, more in (("model", ()), ("delta", ("--delta",))):
         result = export(tmp_path / "kept" / to, *more, suite="stream")
@@ -258,33 +307,33 @@ def test_a_kept_edit_of_a_cell_that_was_not_finished_is_not_used(
 ) -> None:
     invoke("run", "--suite", place / "batch.yaml", "--methods", "locft-bf", "--keep-edits", "-q")
     [cell] = (tmp_path / "results").glob("runs/batch/*/locft-bf/*/cells/5")
-    whole = (cell / DELTA).read_bytes()
+    whole = (cell / EDIT_FILE).read_bytes()
     (cell / "cell.json").unlink()
-    (cell / DELTA).write_bytes(b"torn")
+    (cell / EDIT_FILE).write_bytes(b"torn")
     assert export(tmp_path / "change", "--delta").exit_code == 0
-    assert (tmp_path / "change" / DELTA).read_bytes() == whole
+    assert (tmp_path / "change" / EDIT_FILE).read_bytes() == whole
 
 
 def test_without_the_option_a_run_keeps_no_edits(place: Path) -> None:
-    assert not list((place / "results").rglob(DELTA))
+    assert not list((place / "results").rglob(EDIT_FILE))
 
 
 def test_an_export_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(
     export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(editbench.running.exporter, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("editbench.running.editing.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("editbench.running.editing.TIMES_ITS_COST", 0.0)
     assert export(tmp_path / "whole", suite="stream").exit_code == 0
     written: list[tuple[int, int]] = []
-    write = Runner._write
+    write = Editing._write
 
-    def cut(self: Any, job: Any, stream: Any, chunk: tuple[int, int], scale: int, savepoint: Path) -> None:
-        if len(written) == 2:
-            written.append(chunk)
+    def cut(self: Any, start: int, stop: int, goal: int) -> None:
+        written.append((start, stop))
+        if len(written) == 3:
             raise KeyboardInterrupt
-        written.append(chunk)
-        write(self, job, stream, chunk, scale, savepoint)
+        write(self, start, stop, goal)
 
-    monkeypatch.setattr(Runner, "_write", cut)
+    monkeypatch.setattr(Editing, "_write", cut)
     assert export(tmp_path / "cut", suite="stream").exit_code == 130
     assert not (tmp_path / "cut").exists()
     assert export(tmp_path / "cut", suite="stream").exit_code == 0
@@ -293,15 +342,82 @@ def test_an_export_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "cut"}
 
 
-@pytest.mark.parametrize("name", ["Talks", "Adds"])
-@pytest.mark.parametrize("more", [(), ("--delta",)])
-def test_edits_that_are_no_weights_are_refused_and_leave_nothing(
-    name: str, more: tuple[str, ...], place: Path, export: Invoke, tmp_path: Path
+@pytest.mark.parametrize("name", ["Talks", "Adds", "Mixes"])
+def test_edits_that_no_plain_model_has_a_place_for_are_refused_before_anything_is_computed(
+    name: str, place: Path, export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = export(tmp_path / "edited", *more, method=f"{place / 'own.py'}:{name}")
+    monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("computed"))
+    result = export(tmp_path / "edited", method=f"{place / 'own.py'}:{name}")
     assert result.exit_code == 2
-    assert f"{name.lower()} cannot be exported as weights" in result.stderr and "editbench run" in result.stderr
+    assert f"{name.lower()} makes edits of the kind" in result.stderr and "--delta" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suite", ["batch", "stream"])
+@pytest.mark.parametrize("name", ["Talks", "Adds", "Adapts", "Mixes"])
+def test_an_edit_of_any_kind_is_exported_and_score_gives_it_the_records_of_its_run(
+    name: str, suite: str, place: Path, export: Invoke, invoke: Invoke, tmp_path: Path
+) -> None:
+    method = f"{place / 'own.py'}:{name}"
+    ran = invoke("run", "--suite", place / f"{suite}.yaml", "--methods", f"none,{method}", "--keep-edits", "-q")
+    assert ran.exit_code == 0, ran.output
+    for to, more in (("kept", ()), ("anew", ("--results", tmp_path / "nothing"))):
+        result = export(tmp_path / to, "--delta", *more, method=method, suite=suite)
+        assert result.exit_code == 0, result.output
+    same = {file: content for file, content in files(tmp_path / "kept").items() if file != "source"}
+    assert same == {file: content for file, content in files(tmp_path / "anew").items() if file != "source"}
+    given = ("score", "--model", tmp_path / "anew", "--suite", place / f"{suite}.yaml", "--scale", 5, "--label", "back")
+    scored = invoke(*given, "-q")
+    assert scored.exit_code == 0, scored.output
+    [ours] = (tmp_path / "results").glob(f"runs/{suite}/*/{name.lower()}/*/cells/5")
+    [theirs] = (tmp_path / "results").glob(f"runs/{suite}/*/back/*/cells/5")
+    [unedited] = (tmp_path / "results").glob(f"runs/{suite}/*/none/*/cells/5")
+    records = [(cell / "records.jsonl").read_bytes() for cell in (ours, theirs, unedited)]
+    assert records[0] == records[1] != records[2]
+    sizes = [json.loads((cell / "cell.json").read_text())["edit"] for cell in (ours, theirs)]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_code_of_an_edit_runs_only_where_it_is_installed_or_trusted(
+    place: Path, export: Invoke, invoke: Invoke, tmp_path: Path
+) -> None:
+    own = tmp_path / "mine" / "own.py"
+    own.parent.mkdir()
+    own.write_text((place / "own.py").read_text())
+    assert export(tmp_path / "change", "--delta", method=f"{own}:Adds").exit_code == 0
+    own.write_text(own.read_text().replace("self.inner(x) * self.factor", "self.inner(x)"))
+    given = ("score", "--model", tmp_path / "change", "--suite", place / "batch.yaml", "--scale", 5, "-q")
+    refused = invoke(*given)
+    assert refused.exit_code == 2 and "runs only if you trust it" in refused.stderr
+    trusted = invoke(*given, "--trust-remote-code")
+    assert trusted.exit_code == 0, trusted.output
+    lm = load_lm(str(place / "llama"))
+    ledger = editbench.apply_edit(lm, tmp_path / "change", trust_source=True)
+    assert ledger is not None and ledger.changed
+    ledger.revert()
+    with pytest.raises(BadModel, match="load_model"):
+        editbench.apply_edit(lm.model, tmp_path / "change")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_low_rank_edit_is_counted_kept_and_exported_as_its_factors_which_peft_loads(
+    kind: str, place: Path, export: Invoke, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    method = f"{place / 'own.py'}:Adapts"
+    for to, more in (("merged", ()), ("adapter", ("--delta",))):
+        result = export(tmp_path / to, *more, "--model", place / kind, method=method, suite="stream")
+        assert result.exit_code == 0, result.output
+    base = AutoModelForCausalLM.from_pretrained(place / kind)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before = base(ids).logits
+    adapted = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")(ids).logits
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(ids).logits
+    assert torch.allclose(adapted, merged, atol=1e-5) and not torch.allclose(before, merged, atol=1e-2)
+    config = tiny_lm(kind).shape
+    about = about_edit(tmp_path / "adapter" / EDIT_FILE)
+    assert about["nbytes"] == 3 * 2 * 4 * (config.hidden + config.mlp)  # three chunks of rank two, in float32
+    assert (tmp_path / "adapter" / EDIT_FILE).stat().st_size < 2 * about["nbytes"] + 4000
 
 
 @pytest.mark.parametrize(
@@ -322,7 +438,7 @@ def test_the_control_is_exported_as_the_unedited_model_and_as_an_empty_delta(
     assert export(tmp_path / "change", "--delta", method="none").exit_code == 0
     assert equal(state(tmp_path / "edited"), state(place / "llama"))
     model = AutoModelForCausalLM.from_pretrained(place / "llama")
-    editbench.apply_delta(model, tmp_path / "change")
+    editbench.apply_edit(model, tmp_path / "change")
     assert equal(dict(model.state_dict()), state(place / "llama"))
 
 
@@ -334,7 +450,7 @@ def test_a_folder_with_something_in_it_is_never_overwritten_and_an_empty_one_is_
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     assert export(tmp_path / "empty", "--delta").exit_code == 0
-    assert (tmp_path / "empty" / DELTA).is_file()
+    assert (tmp_path / "empty" / EDIT_FILE).is_file()
     monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("loaded"))
     for name, said in (("full", "is not empty"), ("empty", "is not empty"), ("file", "is a file")):
         result = export(tmp_path / name)
@@ -371,7 +487,7 @@ def test_several_models_or_entries_must_be_told_apart(place: Path, invoke: Invok
     assert "Name one by its label: quick, slow" in invoke(*given, "--method", "ft-depth-first").stderr
     chosen = invoke(*given, "--method", "slow")
     assert chosen.exit_code == 0, chosen.output
-    assert read_about(tmp_path / "edited" / DELTA)["method"]["hparams"]["lr"] == 1e-3
+    assert about_edit(tmp_path / "edited" / EDIT_FILE)["method"]["hparams"]["lr"] == 1e-3
 
 
 def test_scales_that_the_run_had_beside_the_suites_decide_where_a_stream_is_cut(
@@ -380,12 +496,12 @@ def test_scales_that_the_run_had_beside_the_suites_decide_where_a_stream_is_cut(
     arguments = ("--methods", "locft-bf", "--scales", "1,3", "--keep-edits", "-q")
     assert invoke("run", "--suite", place / "stream.yaml", *arguments).exit_code == 0
     [cell] = (tmp_path / "results").glob("runs/stream/*/locft-bf/*/cells/3")
-    kept = (cell / DELTA).read_bytes()
+    kept = (cell / EDIT_FILE).read_bytes()
     result = export(
         tmp_path / "e", "--delta", "--scales", "1,3", "--results", tmp_path / "none", suite="stream", scale=3
     )
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "e" / DELTA).read_bytes() == kept
+    assert (tmp_path / "e" / EDIT_FILE).read_bytes() == kept
 
 
 def test_the_hash_of_a_model_is_that_of_its_weights_whatever_loads_it(place: Path) -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from editbench.method import Context, ContextEdit
 from editbench.models.generate import Question, ask, ask_batch, find_stop, plan_batches
 from editbench.plan.protocol import Protocol
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
@@ -179,12 +180,60 @@ def test_generation_ends_at_the_length_limit():
     assert outcome.generated == lm.text.decode(slow_answer(lm, "The king", 3)).removeprefix(" ")
 
 
+def fact_before(lm, memory, prompts):
+    return [f"New fact: {prompt} blue. " for prompt in prompts]
+
+
+def shared_story(lm, memory, prompts):
+    return [Context(before="It is said: ", after=" surely") for _ in prompts]
+
+
+def test_a_shared_prefix_is_read_once_and_changes_no_answer():
+    lm = tiny_lm("llama")
+    asked = questions(3)
+    story = "The author of the book is unknown. "
+    ledger = ContextEdit(shared_story, shared_prefix=story).apply(lm)
+    seen = []
+    hook = lm.model.get_input_embeddings().register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    found = ask_batch(lm, asked, PROTOCOL)
+    hook.remove()
+    ledger.revert()
+    spelled = [Question(f"{story}It is said: {q.prompt} surely", q.answers, q.stop_free) for q in asked]
+    expected = ask_batch(lm, spelled, PROTOCOL)
+    assert seen[0][0] == 1 and seen[0][1] >= len(lm.text.prompts([story])[0]) - 1 and seen[1][0] == 3
+    for one, other in zip(found, expected, strict=True):
+        assert (one.generated, one.stop, one.hits) == (other.generated, other.stop, other.hits)
+        assert one.nll == pytest.approx(other.nll, abs=1e-4)
+
+
+def test_every_pass_says_which_rows_it_has_and_where_prompts_end():
+    lm = tiny_lm("llama")
+    asked = questions(5)
+    calls = []
+    inner = lm.model.forward
+    lm.model.forward = lambda **given: (calls.append((lm.call, given["input_ids"].shape)), inner(**given))[1]
+    ask_batch(lm, asked, Protocol(max_new_tokens=4))
+    del lm.model.forward
+    lengths = [len(ids) for ids in lm.text.prompts([q.prompt for q in asked])]
+    first, shape = calls[0]
+    assert first.phase == "prompt" and first.rows.tolist() == list(range(5))
+    assert list(first.prompts) == [q.prompt for q in asked] and first.prompt_ends.tolist() == [shape[1] - 1] * 5
+    assert first.real.sum(1).tolist() == lengths and first.positions[:, -1].tolist() == [n - 1 for n in lengths]
+    assert {call.phase for call, _ in calls} == {"prompt", "answer", "step"}
+    for call, shape in calls[1:]:
+        assert call.prompt_ends is None and call.positions.shape == shape and len(call.rows) == shape[0]
+        # the first new token of a row stands right behind its prompt
+        behind = [at - lengths[row] for row, at in zip(call.rows.tolist(), call.positions[:, 0].tolist(), strict=True)]
+        assert min(behind) >= 0 and (call.phase == "step" or set(behind) == {0})
+    assert lm.call is None
+
+
 def test_the_context_stands_before_the_prompt():
     lm = tiny_lm("llama")
     asked = questions(3)
-    lm.context = lambda prompt: f"New fact: {prompt} blue. "
+    ledger = ContextEdit(fact_before).apply(lm)
     with_context = ask_batch(lm, asked, PROTOCOL)
-    lm.context = None
+    ledger.revert()
     spelled = [Question(f"New fact: {q.prompt} blue. {q.prompt}", q.answers, q.stop_free) for q in asked]
     assert with_context == ask_batch(lm, spelled, PROTOCOL)
 

@@ -24,7 +24,7 @@ import torch
 from editbench.method import Hparams, Method, WeightEdit
 
 class Noisy(Method):
-    """Add noise, and from some number of requests on what is no number."""
+    """Add noise, and from some number of requests on so much that nothing is a number any more."""
     name = "noisy"
     regimes = frozenset({"batch", "sequential"})
     written = 0
@@ -34,7 +34,10 @@ class Noisy(Method):
         self.written += len(requests)
         name = lm.layout.weight_name(2, "down")
         noise = torch.randn(lm.parameter(name).shape, generator=rng)
-        return WeightEdit({name: noise if self.written < self.hparams.ruin_at else noise * float("nan")})
+        if self.written < self.hparams.ruin_at:
+            return WeightEdit({name: noise})
+        last = f"{lm.layout.final_norm}.weight"
+        return WeightEdit({name: noise, last: torch.full_like(lm.parameter(last), 1e38)})
 '''
 SUITE = """
 name: noise
@@ -144,10 +147,10 @@ def test_a_run_killed_while_a_collapsed_scale_is_measured_ends_as_the_unbroken_o
     [whole] = run(model, tmp_path / "whole", monkeypatch, **given).runs()
     measure = Runner._measure
 
-    def killed(self: Runner, job: Any, stream: Any, scale: int) -> None:
+    def killed(self: Runner, editing: Any, measuring: Any, scale: int) -> None:
         if scale == 4:
             raise KeyboardInterrupt
-        measure(self, job, stream, scale)
+        measure(self, editing, measuring, scale)
 
     with monkeypatch.context() as patched:
         patched.setattr(Runner, "_measure", killed)

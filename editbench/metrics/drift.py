@@ -57,8 +57,9 @@ def own_perplexity(cell: Mapping[str, Any]) -> float | None:
 
 
 def added_latency(cell: Mapping[str, Any]) -> float | None:
-    """Return the seconds that the edit adds to each token."""
-    return _drifted(cell, "added_latency_s")
+    """Return the seconds that the edit adds to each token; None where they cannot be told from none."""
+    found = cell.get("drift", {}).get("added_latency_s")
+    return None if found is None else float(found)
 
 
 def words(text: str) -> list[str]:
@@ -114,7 +115,8 @@ METRICS = (
         "Added latency",
         "lower",
         (None, None),
-        "Seconds that the edit adds to each decoded token; 0 by construction where only weights changed.",
+        "Seconds that the edit adds to each decoded token: 0 where only weights changed, – where they cannot "
+        "be told from none.",
         "",
         added_latency,
         "s",

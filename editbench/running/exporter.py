@@ -52,8 +52,15 @@ class Exporter:
         Raises :class:`UserError` where the edit cannot be made.
         """
         self.progress.begin_run(run_label(*run.key))
-        lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
         kept = self._kept(run, scale)
+        if kept is not None and delta and not (about := about_edit(kept))["edits"]:
+            with explained(folder):
+                folder.mkdir()
+                shutil.copyfile(kept, folder / EDIT_FILE)
+            write_readme(folder, about)
+            self.progress.cell_done(scale, "exported", "as the run kept it")
+            return about
+        lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
         if kept is not None:
             ledger = apply_edit(lm, kept, trust_source=self.options.trust_remote_code)
             about, spent = about_edit(kept), "as the run kept it"
