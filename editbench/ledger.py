@@ -144,6 +144,15 @@ class Ledger:
         """Bytes of what is in the model, each thing once."""
         return sum(self._delta_bytes.values()) + sum(edit.nbytes for edit in self.edits)
 
+    @property
+    def delta_bytes(self) -> dict[str, int]:
+        """Bytes of the change of each weight that was given as a difference, by full name."""
+        return dict(self._delta_bytes)
+
+    def note_weights(self, delta_bytes: Mapping[str, int]) -> None:
+        """Take note of changes that were put into the weights' values at once, with what each would take by itself."""
+        self._delta_bytes |= delta_bytes
+
     def weight(self, name: str) -> Tensor:
         """Return what a changed weight is now."""
         return self._weights[name].detach()
@@ -153,7 +162,7 @@ class Ledger:
         found: dict[str, Any] = {f"weight:{name}": self.weight(name) for name in self.originals}
         for number, edit in enumerate(self.edits):
             found |= {f"edit:{number}:{name}": value for name, value in edit.data().items()}
-        return {**found, "kinds": [edit.kind for edit in self.edits], "delta_bytes": dict(self._delta_bytes)}
+        return {**found, "kinds": [edit.kind for edit in self.edits], "delta_bytes": self.delta_bytes}
 
     def restore(self, state: Data, home: str) -> None:
         """Put into the unedited model what :meth:`state` describes. ``home``: the module of the method."""
@@ -167,4 +176,4 @@ class Ledger:
         for key, value in state.items():
             if key.startswith("weight:"):
                 self.keep_original(key.removeprefix("weight:")).data.copy_(value)
-        self._delta_bytes = dict(state["delta_bytes"])
+        self.note_weights(state["delta_bytes"])

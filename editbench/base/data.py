@@ -12,6 +12,8 @@ from editbench.base.files import replace_file
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TOLD = "editbench"
+
 
 def write_data(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write tensors and values that JSON holds, whole or not at all, with what they are. Raises :class:`StoreError`."""
@@ -20,8 +22,9 @@ def write_data(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) ->
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in data.items() if torch.is_tensor(value)}
     plain = {name: value for name, value in data.items() if name not in tensors}
-    told = {"plain": json.dumps(plain, ensure_ascii=False), "about": json.dumps(about, sort_keys=True)}
-    replace_file(path, save(_apart(tensors), metadata=told))
+    # one entry, for safetensors writes several in any order, and the same data must give the same bytes
+    told = json.dumps({"plain": plain, "about": about}, ensure_ascii=False, sort_keys=True)
+    replace_file(path, save(_apart(tensors), metadata={_TOLD: told}))
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -43,9 +46,9 @@ def read_data(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        told = file.metadata() or {}
+        told = json.loads((file.metadata() or {})[_TOLD])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
-    return {**json.loads(told["plain"]), **tensors}, json.loads(told["about"])
+    return {**told["plain"], **tensors}, told["about"]
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -53,5 +56,5 @@ def read_about(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
+        about: dict[str, Any] = json.loads((file.metadata() or {})[_TOLD])["about"]
     return about

@@ -17,7 +17,7 @@ from editbench.results.store import Store
 from editbench.running.adapter import write_adapter
 from editbench.running.editing import Editing, Files, chunks, out_of_memory
 from editbench.running.job import Job
-from editbench.running.kept import SOURCE, about_edit, apply_edit, described, write_edit
+from editbench.running.kept import SOURCE, about_edit, apply_edit, contents, described, write_edit
 from editbench.running.loaded import Loaded
 from editbench.running.runner import verdict
 
@@ -70,7 +70,10 @@ class Exporter:
             about = described(run, scale, lm, editing.job.settings)
         assert ledger is not None
         self.progress.stage("writing")
-        about = write_delta(folder, ledger, about) if delta else write_model(folder, lm, about)
+        if delta:
+            about = write_delta(folder, ledger, about)
+        else:
+            about = write_model(folder, lm, {**about, **contents(ledger)})
         self.progress.cell_done(scale, "exported", spent)
         return about
 

@@ -79,6 +79,7 @@ def write_edit(path: Path, ledger: Ledger, about: Mapping[str, Any]) -> dict[str
     Raises :class:`StoreError`.
     """
     factors = ledger.only_low_rank
+    told = {**about, **contents(ledger)}
     edits = [edit for edit in ledger.edits if factors or edit.kind != "low-rank"]
     data: dict[str, Any] = {}
     for number, edit in enumerate(edits):
@@ -86,10 +87,16 @@ def write_edit(path: Path, ledger: Ledger, about: Mapping[str, Any]) -> dict[str
     if not factors:
         for name, before in ledger.originals.items():
             data |= _difference(name, before.cpu(), ledger.weight(name).cpu())
-    kinds = [edit.kind for edit in edits]
-    told = {**about, "edits": kinds, "weights": [] if factors else list(ledger.originals), "nbytes": ledger.nbytes}
     write_data(path, data, told)
     return told
+
+
+def contents(ledger: Ledger) -> dict[str, Any]:
+    """Return what a file of the edits in a model holds: kinds of edits, bytes of each weight's change, bytes in all."""
+    factors = ledger.only_low_rank
+    kinds = [edit.kind for edit in ledger.edits if factors or edit.kind != "low-rank"]
+    weights = {} if factors else {name: ledger.delta_bytes.get(name, 0) for name in ledger.originals}
+    return {"edits": kinds, "weights": weights, "nbytes": ledger.nbytes}
 
 
 def _difference(name: str, before: Tensor, now: Tensor) -> dict[str, Tensor]:
@@ -158,6 +165,7 @@ def apply_edit(model: Any, path: str | Path, *, trust_source: bool = False) -> L
         ledger.edits.append(edit)
     for name in about["weights"]:
         _put_weight(ledger, name, data)
+    ledger.note_weights(about["weights"])
     return ledger if lm is not None else None
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from editbench.base.data import read_data, write_data
+from editbench.base.data import read_about, read_data, write_data
 from editbench.base.meter import peak_memory, reset_peak_memory, timed
 from editbench.ledger import Ledger
 from editbench.measure.collapse import jumped, perplexity
@@ -179,7 +178,6 @@ def relative_norm(delta: float, weight: float) -> float:
 def checkpoint_position(path: Path) -> int | None:
     """Return how many requests were in the model when a checkpoint was written, or None if there is none to use."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return int(json.loads(file.metadata()["about"])["stream"]["done"])
+        return int(read_about(path)["stream"]["done"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
