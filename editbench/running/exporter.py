@@ -70,10 +70,8 @@ class Exporter:
             about = described(run, scale, lm, editing.job.settings)
         assert ledger is not None
         self.progress.stage("writing")
-        if delta:
-            about = write_delta(folder, ledger, about)
-        else:
-            about = write_model(folder, lm, {**about, **contents(ledger)})
+        about = {**about, **contents(ledger)}
+        about = write_delta(folder, ledger, about) if delta else write_model(folder, lm, about)
         self.progress.cell_done(scale, "exported", spent)
         return about
 
