@@ -112,7 +112,7 @@ class Runner:
     def __init__(self, dataset: Dataset, store: Store, options: RunOptions, progress: Progress, cache: Cache) -> None:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
-        self.capability = Desk(options.capability_data, cache)
+        self.capability = Desk(options.capability_data, cache, trusted=options.trust_task_code)
         self._loaded: tuple[tuple[str, str | None, bool], LM] | None = None
         self._unedited: tuple[LM, float, Reference] | None = None  # what is known of the unedited model, whatever run
 
