@@ -46,7 +46,7 @@ def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Pro
     check_writable(root)  # before torch is imported: a mistake is answered at once
     from editbench.running.runner import execute
 
-    store = Store(root, waiting=progress.stage)
+    store = Store(root, waiting=progress.waiting)
     try:
         execute(prepared.plan, prepared.dataset, store, options, progress)
     finally:

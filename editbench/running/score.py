@@ -158,7 +158,7 @@ def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Pro
     check_writable(root)  # before torch is imported: a mistake is answered at once
     from editbench.running.scorer import score
 
-    store = Store(root, waiting=progress.stage)
+    store = Store(root, waiting=progress.waiting)
     try:
         score(prepared.plan, prepared.dataset, store, options, progress)
     finally:
