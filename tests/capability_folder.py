@@ -85,9 +85,9 @@ def native_yaml(path: str) -> Path:
     return Path(str(lm_eval.__file__)).parent / "tasks" / path
 
 
-def made(folder: Path, cache: Path, **settings: Any) -> Bench:
+def made(folder: Path, cache: Path, *, trusted: bool = False, **settings: Any) -> Bench:
     """Return a bench of all tasks in a folder, or of one file."""
-    return Bench(CapabilitySpec(tasks=[str(folder)], batch_size=4, **settings), None, Cache(cache))
+    return Bench(CapabilitySpec(tasks=[str(folder)], batch_size=4, **settings), None, Cache(cache), trusted=trusted)
 
 
 def silent(share: float, note: str) -> None:

@@ -64,12 +64,12 @@ def test_the_unedited_model_is_scored_anew_when_the_tasks_code_changes(lm: Any, 
         "    return {'acc': found['most'], 'acc_norm': 0.0}\n"
     )
     (folder / "helper.py").write_text("most = 1.0\n")
-    first = made(yaml, tmp_path / "cache")
+    first = made(yaml, tmp_path / "cache", trusted=True)
     first.baseline(lm, silent)
     assert first.measure(tmp_path / "one", silent, lm, changed=True)["toy_one"]["unedited"] == 1.0
     text = (folder / file).read_text()
     (folder / file).write_text(text.replace("found['most']", "0.0").replace("most = 1.0", "most = 0.0"))
-    again = made(yaml, tmp_path / "cache")
+    again = made(yaml, tmp_path / "cache", trusted=True)
     again.baseline(lm, silent)
     found = again.measure(tmp_path / "two", silent, lm, changed=True)["toy_one"]
     assert (found["value"], found["unedited"]) == (0.0, 0.0)

@@ -107,3 +107,13 @@ def test_unknown_cells_do_no_harm() -> None:
     progress.cell_done(5, "done")
     progress.end_run()
     assert progress.done == 0
+
+
+def test_a_log_says_why_nothing_goes_on() -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(WEIGHTS, stream)
+    progress.begin_run(LABEL)
+    progress.stage("loading the model")
+    progress.waiting("waiting for another process that works in results/runs")
+    assert stream.getvalue() == f"{LABEL}: waiting for another process that works in results/runs\n"
+    Progress(WEIGHTS).waiting("said to nobody")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from results_tree import good_records, small_plan, write_all
 
 from editbench.base.files import append_lines, check_writable, read_json, read_lines, replace_file, slug, truncate_torn
 from editbench.errors import DamagedFile, StoreError
+from editbench.results import lock
 from editbench.results.store import CellOutcome, Status, Store
 
 
@@ -171,8 +174,8 @@ def test_a_lock_is_held_once_and_goes_with_a_killed_process(tmp_path: Path) -> N
     folder = store.run_folder(run)
     folder.mkdir(parents=True)
     hold = (
-        "import fcntl, sys, time\nf = open(sys.argv[1], 'w')\nfcntl.flock(f, fcntl.LOCK_EX)\n"
-        "print('held', flush=True)\ntime.sleep(60)"
+        "import sys, time\nfrom editbench.results.lock import hold\nfrom pathlib import Path\n"
+        "with hold(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", hold, str(folder / ".lock")], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
@@ -187,6 +190,68 @@ def test_a_lock_is_held_once_and_goes_with_a_killed_process(tmp_path: Path) -> N
         assert held
     assert time.monotonic() - began < 5
     assert not (folder / ".cell.json.abc.tmp").exists()
+
+
+def test_who_waits_for_another_process_is_told_for_which_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    plan, _ = small_plan(tmp_path)
+    told: list[str] = []
+    let_go = threading.Event()
+    store, run = Store(tmp_path / "results", waiting=lambda said: (told.append(said), let_go.set())), plan.runs[0]
+    other = threading.Thread(target=_hold_until, args=(store.run_folder(run) / ".lock", let_go))
+    store.run_folder(run).mkdir(parents=True)
+    other.start()
+    while not (store.run_folder(run) / ".lock").exists():
+        time.sleep(0.01)
+    with store.lock(run, wait=False) as held:  # it does not wait, and nobody is told
+        assert not held and told == []
+    with store.lock(run) as held:
+        assert held
+    assert told == [f"waiting for another process that works in {store.run_folder(run)}"]
+    other.join()
+
+
+def _hold_until(path: Path, let_go: threading.Event) -> None:
+    with lock.hold(path):
+        let_go.wait(30)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_said_and_a_file_that_nobody_would_remove_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def none(*given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    plan, _ = small_plan(tmp_path)
+    store = Store(tmp_path / "results")
+    with pytest.raises(StoreError, match="holds no locks"), store.lock(plan.runs[0]):
+        raise AssertionError("not reached")
+
+
+def test_a_lock_that_lies_there_from_long_ago_is_no_ones(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("4194304\nanother-host\n")
+    with lock.hold(tmp_path / ".lock", wait=False) as held:
+        assert held
+
+
+def test_a_child_that_outlives_a_killed_process_does_not_hold_its_lock(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time\nfrom editbench.results.lock import hold\nfrom pathlib import Path\n"
+        "with hold(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0:\n        print('held', flush=True)\n        time.sleep(8)\n        os._exit(0)\n"
+        "    time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with lock.hold(tmp_path / ".lock", wait=False) as held:
+        assert held
 
 
 def test_statuses_that_are_tried_again_are_those_that_count_as_trouble() -> None:

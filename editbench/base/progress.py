@@ -50,6 +50,10 @@ class Progress:
         self.text = name
         self.show()
 
+    def waiting(self, why: str) -> None:
+        """Nothing goes on, for a reason outside: ``waiting for another process …``."""
+        self.stage(why)
+
     def update(self, share: float, note: str = "") -> None:
         """How much of the current cell is done (0 to 1), and what is going on in a few words."""
         self.share = min(max(share, 0.0), 1.0)
@@ -122,6 +126,12 @@ class PlainProgress(Progress):
     def __init__(self, weights: Weights | None = None, stream: TextIO | None = None) -> None:
         super().__init__(weights)
         self.stream = stream or sys.stderr
+
+    def waiting(self, why: str) -> None:
+        """Write one line: a log that stands still would not say why."""
+        super().waiting(why)
+        self.stream.write(f"{self.label}: {why}\n")
+        self.stream.flush()
 
     def cell_done(self, scale: int, status: str, summary: str = "") -> None:
         """Write one line."""

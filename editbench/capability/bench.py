@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ from editbench.capability.local_data import LocalData
 from editbench.capability.quiet import own_random_state
 from editbench.capability.spec import DOCUMENTS, CapabilitySpec
 from editbench.capability.tasks import Asked, resolve
+from editbench.capability.trust import watched
 from editbench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -76,12 +78,13 @@ class Bench:
     spec: what the suite asks for.
     data: folder of local data, or None for the hub alone.
     cache: for the unedited model's results.
+    trusted: whether code that comes with tasks may run.
 
     Raises :class:`~editbench.errors.UserError` for names or folders that are not there.
     """
 
-    def __init__(self, spec: CapabilitySpec, data: Path | None, cache: Cache) -> None:
-        self.spec, self.cache = spec, cache
+    def __init__(self, spec: CapabilitySpec, data: Path | None, cache: Cache, *, trusted: bool = False) -> None:
+        self.spec, self.cache, self.trusted = spec, cache, trusted
         self.wanted = resolve(spec, cache)
         self._data = None if data is None else LocalData(data)
         self._loaded: list[Loaded] | None = None
@@ -105,7 +108,7 @@ class Bench:
         for number, part in enumerate(parts):
             tell = _telling(report, number, len(parts), f"unedited model, {part.key}")
             try:
-                with own_random_state():  # even to ask lm-eval's tasks for their names draws from it
+                with self._at_work():  # even to ask lm-eval's tasks for their names draws from it
                     unedited[part.key] = baseline(self._model, part.task, part.asked, self.cache, tell)
             except StoreError:
                 raise
@@ -119,9 +122,9 @@ class Bench:
     def loaded(self) -> list[Loaded]:
         """Return every task asked for, loaded now if it was not yet."""
         if self._loaded is None:
-            with own_random_state():
+            with self._at_work():
                 given = self.wanted.index, self._data, Hub()
-                self._loaded = [load_tasks(asked, *given) for asked in self.wanted.asked]
+                self._loaded = [load_tasks(asked, *given, trusted=self.trusted) for asked in self.wanted.asked]
         return self._loaded
 
     def changed(self, entries: dict[str, Entry]) -> bool:
@@ -152,13 +155,20 @@ class Bench:
         head = {"lm_eval": lm_eval_version(), "given": self.spec.model_dump(), "asked": asked}
         return {**head, "tasks": tasks, "not_loaded": failed}
 
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Let lm-eval work: by its own seeds, and without code that nobody trusts."""
+        with own_random_state(), watched(self.trusted):
+            yield
+
     def _parts(self) -> list[Part]:
         return [Part(one, name, task) for one in self.loaded() for name, task in one.tasks.items()]
 
     def _content(self, part: Part) -> Content:
         if part.key not in self._contents:
             try:
-                documents = documents_hash(part.task, part.asked.limit)
+                with self._at_work():
+                    documents = documents_hash(part.task, part.asked.limit)
             except Exception:  # why is told when it is measured
                 documents = ""
             self._contents[part.key] = Content(str(part.task.VERSION), documents)
@@ -184,7 +194,7 @@ class Bench:
             append_lines(folder / DOCUMENTS, lines)
             entries[part.key] = entry
             replace_file(folder / ENTRIES, (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
-        with own_random_state():
+        with self._at_work():
             return {one.asked.name: {**self._together(one, entries), **self.marks()} for one in self.loaded()}
 
     def _entry(self, part: Part, report: Callable[[float], None], changed: bool) -> tuple[Entry, list[str]]:
@@ -196,7 +206,7 @@ class Bench:
         try:
             if unedited is not None:
                 choose_metric(unedited, part.asked.metric)  # before the time is spent
-            with own_random_state():
+            with self._at_work():
                 as_before = None if changed else unedited
                 edited = as_before or measure(self._model, part.task, part.asked, report)
             entry = entry_of(Pair(edited, unedited), part.asked, content)

@@ -38,10 +38,11 @@ class Desk:
     ----------
     data: folder of local data for lm-eval's tasks, or None.
     cache: for the unedited model's results and the names of tasks.
+    trusted: whether code that comes with tasks may run.
     """
 
-    def __init__(self, data: str | None, cache: Cache) -> None:
-        self.data, self.cache = data, cache
+    def __init__(self, data: str | None, cache: Cache, *, trusted: bool = False) -> None:
+        self.data, self.cache, self.trusted = data, cache, trusted
         self._wanted: tuple[CapabilitySpec, Wanted] | None = None
         self._bench: tuple[CapabilitySpec, Bench] | None = None
         self._data_state: str | None = None
@@ -111,5 +112,6 @@ class Desk:
         from editbench.capability.bench import Bench
 
         if self._bench is None or self._bench[0] != spec:
-            self._bench = (spec, Bench(spec, None if self.data is None else Path(self.data), self.cache))
+            data = None if self.data is None else Path(self.data)
+            self._bench = (spec, Bench(spec, data, self.cache, trusted=self.trusted))
         return self._bench[1]

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lm_eval.api.metrics import mean
-from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
+from editbench.capability.lm_eval_parts import DEFAULT_OTHER_SEED, HFLM, evaluate, mean
 from editbench.capability.passes import Scored, generating
 from editbench.capability.quiet import own_random_state, quiet
 from editbench.capability.tasks import Asked
@@ -231,8 +229,6 @@ def measure(model: EditedLM, task: Any, asked: Asked, report: Callable[[float], 
 
 
 def _seed(task: Any) -> None:
-    from lm_eval.defaults import DEFAULT_OTHER_SEED
-
     task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
 
 

@@ -60,12 +60,17 @@ def folder_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def own_index(cache: Cache) -> Index:
-    """Return the tasks that come with lm-eval."""
+def own_folder() -> Path:
+    """Return the folder of the tasks that come with lm-eval, without importing it."""
     spec = find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("lm-eval is not installed.", hint='pip install "lm-eval"')
-    return _index(Path(spec.submodule_search_locations[0]) / "tasks", "its own", cache)
+    return Path(spec.submodule_search_locations[0]) / "tasks"
+
+
+def own_index(cache: Cache) -> Index:
+    """Return the tasks that come with lm-eval."""
+    return _index(own_folder(), "its own", cache)
 
 
 def folder_index(folder: Path, cache: Cache) -> Index:
@@ -112,8 +117,7 @@ def _index(root: Path, content: str, cache: Cache) -> Index:
 
 
 def _read(root: Path) -> dict[str, list[Any]]:
-    from lm_eval.tasks import TaskManager
-
+    from editbench.capability.lm_eval_parts import TaskManager
     from editbench.capability.quiet import quiet_loggers
 
     with quiet_loggers():

@@ -9,17 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lm_eval.api.task import Task
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._factory import TaskFactory
-from lm_eval.tasks._index import Entry, Kind
+from jinja2.exceptions import SecurityError
 
 from editbench.capability.columns import misfit
 from editbench.capability.hub import Hub
 from editbench.capability.index import Index
+from editbench.capability.lm_eval_parts import (
+    Entry,
+    Kind,
+    Task,
+    TaskFactory,
+    TaskManager,
+    knows_metric,
+    sandbox_templates,
+)
 from editbench.capability.local_data import LocalData, LocalDataset, described, load
 from editbench.capability.quiet import own_random_state, quiet
 from editbench.capability.tasks import Asked
+from editbench.capability.trust import UntrustedCode, refuse_programs, watched
 from editbench.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -57,15 +64,17 @@ class Loaded:
         return self.group is not None or list(self.tasks) != [self.asked.name]
 
 
-def load_tasks(asked: Asked, index: Index, data: LocalData | None, hub: Hub | None = None) -> Loaded:
+def load_tasks(
+    asked: Asked, index: Index, data: LocalData | None, hub: Hub | None = None, *, trusted: bool = False
+) -> Loaded:
     """Load a task, group or tag. What cannot be had is in ``failed``; nothing is raised for it.
 
-    ``hub`` is what is known of the hub already.
+    ``hub`` is what is known of the hub already; ``trusted`` is whether code that comes with a task may run.
     """
     found = Loaded(asked)
-    manager = _Manager(index, _Factory(asked, data, hub or Hub(), found))
+    manager = _Manager(index, _Factory(asked, data, hub or Hub(), found, trusted))
     try:
-        with quiet(), own_random_state():
+        with quiet(), own_random_state(), watched(trusted):
             built = manager.load([asked.name])
     except Exception as error:
         found.failed[asked.name] = explain(error)
@@ -83,6 +92,10 @@ def load_tasks(asked: Asked, index: Index, data: LocalData | None, hub: Hub | No
 def explain(error: BaseException) -> str:
     """Return why a task failed, in one line."""
     kind = type(error).__name__
+    if isinstance(error, UntrustedCode):
+        return f"{error.given} ({error.hint[0].lower()}{error.hint[1:]})"
+    if isinstance(error, SecurityError):
+        return f"a template does what Jinja's sandbox forbids: {error}"
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, UserError):
         return said
@@ -108,6 +121,7 @@ class _Manager(TaskManager):  # type: ignore[misc]
     """lm-eval's own, with names from a remembered index and a factory that knows of local data."""
 
     def __init__(self, index: Index, factory: _Factory) -> None:
+        sandbox_templates()
         super().__init__(include_defaults=False)
         self._factory = factory
         for name, known in index.items():
@@ -116,15 +130,16 @@ class _Manager(TaskManager):  # type: ignore[misc]
 
 
 class _Factory(TaskFactory):  # type: ignore[misc]
-    def __init__(self, asked: Asked, data: LocalData | None, hub: Hub, found: Loaded) -> None:
+    def __init__(self, asked: Asked, data: LocalData | None, hub: Hub, found: Loaded, trusted: bool) -> None:
         super().__init__()
-        self.asked, self.data, self.hub, self.found = asked, data, hub, found
+        self.asked, self.data, self.hub, self.found, self.trusted = asked, data, hub, found, trusted
         self.local: dict[str, LocalDataset] = {}  # task -> the files taken from the folder of local data
 
     def _build_task(self, entry: Entry, overrides: dict[str, Any] | None) -> Any:
         config: dict[str, Any] = {}
         try:
             config = self._load_full_config(entry, overrides)
+            refuse_programs(config, knows_metric, self.trusted)
             changes = self._beside(entry, config) or self._local(config)
             with nullcontext() if changes else self.hub.at_hand():
                 return super()._build_task(entry, {**(overrides or {}), **changes})

@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import random
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from functools import partial
-from typing import Any
 
 _LOGGERS = ("lm_eval", "datasets", "evaluate", "absl", "sqlitedict", "huggingface_hub", "httpx", "httpx2", "urllib3")
 
@@ -18,12 +15,13 @@ _LOGGERS = ("lm_eval", "datasets", "evaluate", "absl", "sqlitedict", "huggingfac
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence bars, warnings and prints of lm-eval and what it calls, and put everything back after."""
+    from editbench.capability.lm_eval_parts import without_bars
     from editbench.models.builtin import quiet as quiet_transformers
 
     with ExitStack() as stack:
         stack.enter_context(quiet_transformers())
         stack.enter_context(_quiet_datasets())
-        stack.enter_context(_no_bars())
+        stack.enter_context(without_bars())
         stack.enter_context(quiet_loggers())
         stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(warnings.catch_warnings())
@@ -59,25 +57,12 @@ def _quiet_datasets() -> Iterator[None]:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Switch off the bars that lm-eval's modules make; it has no option for some of them."""
-    modules: list[Any] = [m for name, m in list(sys.modules.items()) if name.startswith("lm_eval") and m is not None]
-    with_bars = [(module, module.tqdm) for module in modules if callable(vars(module).get("tqdm"))]
-    for module, bar in with_bars:
-        module.tqdm = partial(bar, disable=True)
-    try:
-        yield
-    finally:
-        for module, bar in with_bars:
-            module.tqdm = bar
-
-
-@contextmanager
 def own_random_state() -> Iterator[None]:
     """Seed what lm-eval seeds, with its own default seeds, and give the caller's random states back after."""
     import numpy as np
     import torch
-    from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+
+    from editbench.capability.lm_eval_parts import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
     python, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -134,6 +134,7 @@ def question_options(command: Command) -> Command:
             envvar="EDITBENCH_CAPABILITY_DATA",
             help="Folder of local copies of lm-eval's datasets.",
         ),
+        click.option("--trust-task-code", is_flag=True, help="Let Python code that comes with a capability task run."),
         click.option("--no-capability", is_flag=True, help="Leave the suite's capability tasks out."),
         click.option(
             "--capability",
@@ -158,16 +159,16 @@ def with_capability(suite: Suite, given: Mapping[str, Any]) -> Suite:
     """Return the suite with the capability tasks that were given, or without any if that was asked for."""
     if given["no_capability"]:
         return suite.with_capability([])
-    return _with_tasks(suite, given["capability"]) if given["capability"] else suite
+    return _with_tasks(suite, given["capability"], given["trust_task_code"]) if given["capability"] else suite
 
 
-def _with_tasks(suite: Suite, tasks: Sequence[str]) -> Suite:
+def _with_tasks(suite: Suite, tasks: Sequence[str], trusted: bool) -> Suite:
     from editbench.errors import UserError
     from editbench.plan.runs import check_capability
 
     changed = suite.with_capability(tasks)
     try:
-        check_capability(changed)
+        check_capability(changed, trusted)
     except UserError as error:
         raise UserError(f"--capability {','.join(tasks)}: {error.given}", error.expected, error.hint) from error
     return changed

@@ -20,6 +20,7 @@ from editbench.models import builtin
 from editbench.models.builtin import SMOLLM2, Progress, check_model_name, quiet
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
+from editbench.models.remote_code import own_code
 from editbench.models.tokens import TextRules
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -127,7 +128,7 @@ def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple
     try:
         config = AutoConfig.from_pretrained(str(path) if local else name, revision=revision, trust_remote_code=trust)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _explain(name, error, local) from error
+        raise _explain(name, error, local, revision) from error
     if local:
         return _Source(str(path), str(path.resolve())), config
     # A cached file lies in a folder named after the commit it belongs to.
@@ -152,13 +153,14 @@ def _read(name: str, source: _Source, dtype: str, device_map: Any, trust: bool) 
         weights = {"dtype": getattr(torch, dtype), "use_safetensors": True}
         return AutoModelForCausalLM.from_pretrained(source.path, **weights, **options, **more), tokenizer
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise _explain(name, error, Path(source.path).is_dir()) from error
+        raise _explain(name, error, Path(source.path).is_dir(), source.revision) from error
 
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+_TRUST_IT = "If you trust it: --trust-remote-code"
 _ALTERNATIVES = f"Without the hub: --models {SMOLLM2}, or --models PATH for a folder in hub layout."
 # Name of an exception in the chain -> what it means for the user, and what to do.
 _MEANINGS = {
@@ -172,7 +174,7 @@ _MEANINGS = {
 }
 
 
-def _explain(name: str, error: BaseException, local: bool) -> BadModel:
+def _explain(name: str, error: BaseException, local: bool, revision: str | None = None) -> BadModel:
     """Turn what transformers raised into a message that says what to do."""
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -186,7 +188,9 @@ def _explain(name: str, error: BaseException, local: bool) -> BadModel:
             if kind in classes:
                 return BadModel(f"{name} cannot be loaded: {meaning}.", hint=hint)
     if "trust_remote_code" in text:
-        return BadModel(f"{name} comes with its own code.", hint="If you trust it: --trust-remote-code")
+        code = own_code(name, revision)
+        said = f"{name} comes with its own code{f', {code}' if code else ''}."
+        return BadModel(said, "Code that comes with a model runs only where it is asked for.", _TRUST_IT)
     if "safetensors" in text and "does not appear to have" in text:
         return BadModel(f"{name} has no weights as *.safetensors; pickle files are not loaded.", hint=_ALTERNATIVES)
     return BadModel(f"{name} cannot be loaded: {_first_line(error)}", hint="" if local else _ALTERNATIVES)

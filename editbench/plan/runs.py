@@ -35,6 +35,7 @@ class RunOptions:
     dtype: of the weights. Unlike the others it changes the bits, and is part of every run's id.
     device_map: transformers' ``device_map``, for a model spread over several devices.
     trust_remote_code: whether a hub model may run its own code.
+    trust_task_code: whether code that comes with capability tasks may run.
     token_budget: most tokens in one batch when probing, padding included; None: as many as suit the device.
     command: the command line or call that asked for it, for the manifest.
     capability_data: folder of local data for lm-eval's tasks; None: the hub.
@@ -51,6 +52,7 @@ class RunOptions:
     capability_data: str | None = None
     keep_edits: bool = False
     timeout_s: float | None = None
+    trust_task_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ def bind(plan: Plan, dataset: Dataset) -> Plan:
     return Plan(plan.suite, tuple(runs))
 
 
-def check_names(plan: Plan) -> None:
+def check_names(plan: Plan, trust_task_code: bool = False) -> None:
     """Check every name and hyper-parameter of a plan, before any data is read. Imports the methods.
 
     Raises :class:`UserError` for an unknown model, dataset, metric, capability task or hyper-parameter, for a value
@@ -273,16 +275,17 @@ def check_names(plan: Plan) -> None:
             check_metric_name(metric)
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
-    check_capability(suite)
+    check_capability(suite, trust_task_code)
 
 
-def check_capability(suite: Suite) -> None:
-    """Raise :class:`UserError` for a capability task that is not there."""
+def check_capability(suite: Suite, trust_task_code: bool = False) -> None:
+    """Raise :class:`UserError` for a capability task that is not there, or that brings code nobody trusts."""
     if suite.capability is not None:
         from editbench.capability.tasks import resolve
+        from editbench.capability.trust import refuse_code
 
         with suite.at("capability"):
-            resolve(suite.capability, Cache())
+            refuse_code(resolve(suite.capability, Cache()), trust_task_code)
 
 
 def _check_method(suite: Suite, spec: MethodSpec) -> None:

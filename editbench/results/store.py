@@ -9,7 +9,7 @@ is finished. Published results are the same tree, with ``<suite>/records.parquet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -27,11 +27,7 @@ from editbench.base.files import (
     slug,
 )
 from editbench.errors import DamagedFile
-
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows: there, one process per results folder
-    fcntl = None  # type: ignore[assignment]
+from editbench.results.lock import hold
 
 if TYPE_CHECKING:
     from editbench.plan.runs import RunSpec
@@ -141,10 +137,12 @@ class Store:
     Parameters
     ----------
     root: the folder, such as ``./results``; made when something is first written.
+    waiting: told in a few words when :meth:`lock` has waited for some seconds for another process.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, waiting: Callable[[str], None] | None = None) -> None:
         self.root = Path(root)
+        self._waiting = waiting
 
     def run_folder(self, run: RunSpec) -> Path:
         """Return the folder of a run."""
@@ -211,13 +209,12 @@ class Store:
         """Hold a run's folder for this process; yield whether it is held (always, if ``wait``).
 
         The lock goes with the process: one that was killed holds nothing. What it left half-written is swept up.
+        Raises :class:`StoreError` where the file system cannot hold locks.
         """
         folder = self.run_folder(run)
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / ".lock").open("w")
-        with file:
-            held = _flock(file.fileno(), wait)
+        with hold(folder / ".lock", wait=wait, waiting=self._waiting) as held:
             if held:
                 for left in folder.rglob(".*.tmp"):
                     left.unlink(missing_ok=True)
@@ -252,16 +249,6 @@ def read_run(folder: Path) -> RunResult:
     """
     manifest = read_json(folder / "manifest.json") or {}
     return RunResult(folder, manifest, _cells(folder, manifest))
-
-
-def _flock(descriptor: int, wait: bool) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _cells(folder: Path, manifest: Mapping[str, Any]) -> tuple[CellResult, ...]:

@@ -34,7 +34,7 @@ def prepare(suite: Suite, options: RunOptions) -> Prepared:
     if options.dtype not in get_args(DType):
         raise UnknownName("dtype", options.dtype, get_args(DType))
     plan = make_plan(suite, options)
-    check_names(plan)
+    check_names(plan, options.trust_task_code)
     with suite.at("dataset"):
         dataset = load_dataset(suite.dataset)
     check_scales(plan, dataset)
@@ -46,7 +46,7 @@ def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Pro
     check_writable(root)  # before torch is imported: a mistake is answered at once
     from editbench.running.runner import execute
 
-    store = Store(root)
+    store = Store(root, waiting=progress.waiting)
     try:
         execute(prepared.plan, prepared.dataset, store, options, progress)
     finally:

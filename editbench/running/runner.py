@@ -105,7 +105,9 @@ class Runner:
     def __init__(self, dataset: Dataset, store: Store, options: RunOptions, progress: Progress, cache: Cache) -> None:
         self.dataset, self.store, self.options = dataset, store, options
         self.progress, self.cache = progress, cache
-        self.kit = Kit(store, options, progress, cache, Desk(options.capability_data, cache))
+        self.kit = Kit(
+            store, options, progress, cache, Desk(options.capability_data, cache, trusted=options.trust_task_code)
+        )
         self.loaded = Loaded(options, progress.stage)
         self._known: tuple[LM, Unedited] | None = None  # what is known of the unedited model, whatever run
 

@@ -99,7 +99,7 @@ def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
         dataset = load_dataset(suite.dataset)
-    check_capability(suite)
+    check_capability(suite, options.trust_task_code)
     scale = _scale(entry, dataset)
     run = _run(suite, entry, scale, options)
     shown = {"scales": [scale], "max_scale": None, "seeds": [entry.seed], "models": [ModelSpec(name=run.model)]}
@@ -181,7 +181,7 @@ def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Pro
     check_writable(root)  # before torch is imported: a mistake is answered at once
     from editbench.running.scorer import score
 
-    store = Store(root)
+    store = Store(root, waiting=progress.waiting)
     try:
         score(prepared.plan, prepared.dataset, store, options, progress)
     finally:
