@@ -2,4 +2,5 @@
 
 from editbench.cli import main
 
-main()
+if __name__ == "__main__":  # children that are spawned import this file too
+    main()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editbench.base.files import replace_file
+from editbench.base.files import CACHE, replace_file
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class Cache:
         """Keep ``tensors`` for ``parts``."""
         from safetensors.torch import save
 
-        replace_file(self.path(kind, parts, ".safetensors"), save(dict(tensors)))
+        replace_file(self.path(kind, parts, ".safetensors"), save(dict(tensors)), CACHE)
 
     def load_json(self, kind: str, parts: Mapping[str, Any]) -> Any | None:
         """Return the JSON value kept for ``parts``, or None."""
@@ -62,4 +62,5 @@ class Cache:
 
     def save_json(self, kind: str, parts: Mapping[str, Any], value: Any) -> None:
         """Keep a JSON value for ``parts``."""
-        replace_file(self.path(kind, parts, ".json"), json.dumps(value, ensure_ascii=False).encode())
+        data = json.dumps(value, ensure_ascii=False).encode()
+        replace_file(self.path(kind, parts, ".json"), data, CACHE)

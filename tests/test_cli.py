@@ -127,16 +127,6 @@ def test_ctrl_c_says_that_the_same_command_continues(invoke: Invoke, suite: Path
     assert "the same command continues" in result.stderr
 
 
-def test_an_unexpected_exception_is_not_hidden(
-    invoke: Invoke, suite: Path, runner: Pretender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*arguments: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(sys.modules["editbench.running.runner"], "execute", broken)
-    assert isinstance(invoke("run", "--suite", suite).exception, ZeroDivisionError)
-
-
 def bad_data(folder: Path, **changes: object) -> Path:
     path = folder / "bad.jsonl"
     row = {

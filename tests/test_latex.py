@@ -14,7 +14,9 @@ from test_compare import SUITE, WEIRD, fill, invoke, make, outcome
 
 from editbench.analysis.leaderboard import Leaderboard
 from editbench.analysis.stored import stored_leaderboard
-from editbench.report.latex import as_latex
+from editbench.report import escape
+from editbench.report.latex import as_latex, breakable
+from editbench.report.tables import as_csv
 from editbench.results.store import Status, Store
 
 EVERY = ("reliability", "contains", "starts-with", "retention", "locality", "locality-gold", "edit-seconds")
@@ -159,3 +161,38 @@ def test_overall_ranks_over_many_suites_are_several_tables(tmp_path: Path) -> No
     assert len(found) > 1
     assert sum(table.count("a-suite-with-a-long-name-") for table in found) >= 9
     assert "Overall, continued" in caption(found[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("café Škoda", "caf\\'{e} \\v{S}koda"),
+        ("cafe\u0301", "caf\\'{e}"),
+        ("α and Ω, λ=1", "$\\alpha$ and $\\Omega$, $\\lambda$=1"),
+        ("fast 🚀", "fast \\textless{}U+1F680\\textgreater{}"),
+        ("日", "\\textless{}U+65E5\\textgreater{}"),
+        ("ｆｕｌｌ＿ﬁ", "full\\_fi"),
+        ("[x]", "{[}x]"),
+        ("*x", "{*}x"),
+        ("\udcff", ""),
+    ],
+)
+def test_whatever_stands_in_a_label_is_ascii_that_every_engine_prints(text: str, said: str) -> None:
+    assert escape.latex(text) == said
+    assert breakable(text * 20).isascii()
+
+
+def test_csv_holds_no_formula_and_numbers_stay_numbers() -> None:
+    for text in ("=1+1", "+1", "-cmd", "@SUM(A1)", "\tx", "\rx"):
+        assert escape.csv_cell(text) == f"'{text}"
+    assert [escape.csv_cell(value) for value in (-1.5, 3, None, "plain", "a=b")] == [-1.5, 3, None, "plain", "a=b"]
+
+
+def test_a_label_that_is_a_formula_is_none_in_the_leaderboards_csv(tmp_path: Path) -> None:
+    root = fill(tmp_path)
+    board = stored_leaderboard("many", root, EVERY)
+    label = "=HYPERLINK(1)"
+    board = replace(board, rows=tuple(replace(row, method=label) for row in board.rows))
+    [head, *lines] = as_csv([board]).splitlines()
+    assert all(f",'{label}," in line for line in lines)
+    assert "'" not in head

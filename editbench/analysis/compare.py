@@ -12,9 +12,10 @@ from editbench.analysis.contest import FEWEST, at_scale, is_tested, shared_units
 from editbench.analysis.multiple import ALPHA, holm
 from editbench.analysis.paired import Test, difference_interval, paired_test
 from editbench.analysis.sides import Match, other_conditions, without_a_side
+from editbench.base.plain import shortened
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, CellMetric, Metric
-from editbench.results.store import RunResult, Status
+from editbench.results.store import CellResult, RunResult, Status
 
 
 class Mark(StrEnum):
@@ -131,13 +132,17 @@ def _no_common_seed(sides: Sequence[dict[int, CellFrame]]) -> str:
     return f"no seed in common (A: {seeds[0]}; B: {seeds[1]}), and so no requests in the same order"
 
 
+def _ended(cell: CellResult) -> str:
+    return f"{cell.status}: {shortened(str(cell.data.get('reason', '')))}"
+
+
 def _finished(runs: Mapping[int, RunResult], scale: int, metrics: Sequence[str]) -> tuple[dict[int, CellFrame], str]:
     """Return the readable finished cells by seed, and why there are no others."""
     found, trouble = {}, []
     for seed, run in sorted(runs.items()):
         cell = next((cell for cell in run.cells if cell.scale == scale), None)
         if cell is None or cell.status is not Status.DONE:
-            trouble.append(_absent(run, scale) if cell is None else f"{cell.status}: {cell.data.get('reason', '')}")
+            trouble.append(_absent(run, scale) if cell is None else _ended(cell))
             continue
         try:
             found[seed] = CellFrame(cell).condense(metrics)

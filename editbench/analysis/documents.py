@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from editbench.base.files import read_lines
+from editbench.base.files import read_lines, refuse_unreadable
 from editbench.capability.spec import DOCUMENTS
 from editbench.errors import StoreError
 from editbench.metrics.capability import counted
@@ -61,5 +61,6 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
             frame = pd.DataFrame([json.loads(line) for line in read_lines(path)], columns=list(COLUMNS))
         return frame.astype(COLUMNS)
     except (ValueError, OSError) as error:
+        refuse_unreadable(path, error)
         again = "Copy it again." if cell.where else "Copy it again, or delete that cell's folder and run it again."
         raise StoreError(f"{path} is damaged: {str(error).rstrip('.')}.", hint=again) from error

@@ -18,6 +18,7 @@ from editbench.analysis.multiple import Standing
 from editbench.analysis.notes import about_caps, about_intervals, about_ranks, about_settings
 from editbench.analysis.pareto import front
 from editbench.analysis.selection import choose_runs, key_of, merge_folders, provenance, refuse_mixing, several_machines
+from editbench.base.plain import shortened
 from editbench.errors import UserError
 from editbench.metrics import METRICS, ProbeMetric
 from editbench.metrics.drift import collapse_point
@@ -303,6 +304,7 @@ def _worst(runs: Sequence[RunResult], scale: int, grid: Grid) -> tuple[Status, s
             status, reason = Status.INTERRUPTED, UNFINISHED
         else:
             status, reason = (Status.FAILED, broken) if broken else (cell.status, str(cell.data["reason"]))
+        reason = shortened(reason)
         return status, reason if len(cells) == 1 else f"seed {run.manifest['seed']}: {reason}"
     errors = sum(int(cell.data.get("counts", {}).get("errors", 0)) for _, cell in cells if cell is not None)
     collapses = [point for _, cell in cells if cell is not None and (point := collapse_point(cell.data)) is not None]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
+from editbench.base.files import refuse_unreadable
 from editbench.errors import StoreError
 from editbench.results.records import Record
 
@@ -55,5 +56,6 @@ def record_table(path: Path, where: Mapping[str, Any] | None = None, columns: Se
         parse = pj.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
         return pj.read_json(path, pj.ReadOptions(block_size=1 << 24), parse)
     except (pa.ArrowInvalid, OSError) as error:
+        refuse_unreadable(path, error)
         again = "Copy it again." if path.suffix == ".parquet" else "Delete that cell's folder and run it again."
         raise StoreError(f"Cannot read {path}: {str(error).rstrip('.')}.", hint=again) from error

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,30 +18,43 @@ from editbench.errors import DamagedFile, StoreError
 MAKE_ANEW = "Copy it again, or delete the folder it lies in: editbench run makes it anew."
 
 
+RESULTS = "choose another folder, with --results DIR"
+CACHE = "choose another folder for the cache: export EDITBENCH_CACHE=DIR"
+
 _WHAT_TO_DO = {
     errno.ENOSPC: "The disk is full: free some space; the same command continues.",
     errno.EDQUOT: "The disk quota is used up: free some space; the same command continues.",
-    errno.EACCES: "Choose a folder you may write to, with --results DIR.",
-    errno.EPERM: "Choose a folder you may write to, with --results DIR.",
-    errno.EROFS: "That file system is read-only: choose another folder, with --results DIR.",
-    errno.ENOTDIR: "Part of that path is a file: choose another folder, with --results DIR.",
+    errno.ENAMETOOLONG: "A name may have 255 bytes: choose a shorter one.",
+    errno.EACCES: "You may not write there: {instead}.",
+    errno.EPERM: "You may not write there: {instead}.",
+    errno.EROFS: "That file system is read-only: {instead}.",
+    errno.ENOTDIR: "Part of that path is a file: {instead}.",
 }
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into a :class:`StoreError` that names the path and what to do."""
+def explained(path: Path, instead: str = RESULTS) -> Iterator[None]:
+    """Turn an ``OSError`` into a :class:`StoreError` that names the path and what to do.
+
+    Parameters
+    ----------
+    path: what is written.
+    instead: how to write elsewhere, as the end of a sentence.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        hint = _WHAT_TO_DO.get(error.errno or 0, "Choose another folder, with --results DIR.")
-        raise StoreError(f"Cannot write {path}: {reason}.", hint=hint) from error
+        hint = _WHAT_TO_DO.get(error.errno or 0, "{instead}.").format(instead=instead)
+        raise StoreError(f"Cannot write {path}: {reason}.", hint=hint[0].upper() + hint[1:]) from error
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all; makes the folders above it. Raises :class:`StoreError`."""
-    with explained(path):
+def replace_file(path: Path, data: bytes, instead: str = RESULTS) -> None:
+    """Write ``data`` to ``path`` whole or not at all; makes the folders above it.
+
+    Raises :class:`StoreError` with ``instead``, how to write elsewhere, as its hint.
+    """
+    with explained(path, instead):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         try:
@@ -113,9 +127,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def check_writable(root: Path) -> None:
+def refuse_unreadable(path: Path, error: BaseException) -> None:
+    """Raise :class:`StoreError` if ``error`` is the system's refusal to read a file: what is in it is not damaged."""
+    if isinstance(error, OSError) and error.errno is not None:
+        hint = f"See who may read it: ls -l {shlex.quote(str(path))}"
+        raise StoreError(f"Cannot read {path}: {error.strerror or error}.", hint=hint) from error
+
+
+def check_writable(root: Path, instead: str = RESULTS) -> None:
     """Raise :class:`StoreError` unless files can be made in ``root``, or where it would be made. Leaves nothing."""
-    with explained(root):
+    with explained(root, instead):
         existing = next((folder for folder in (root, *root.absolute().parents) if folder.exists()), Path("/"))
         if not existing.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder")

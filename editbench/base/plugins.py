@@ -6,12 +6,14 @@ Built-in ones come through the same door as everyone else's. A plugin that canno
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from editbench.errors import BadPlugin, UnknownName
+from editbench.errors import BadPlugin, UnknownName, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def _found(group: str) -> dict[str, list[EntryPoint]]:
 
 def package(point: EntryPoint) -> str:
     """Return the name of the distribution that registered an entry point."""
-    return point.dist.name if point.dist is not None else "unknown package"
+    return (point.dist.name if point.dist is not None else None) or "unknown package"
 
 
 def names(group: str) -> list[str]:
@@ -73,11 +75,35 @@ def single(group: str, noun: str, name: str, hint: str) -> EntryPoint:
 def load(group: str, noun: str, name: str, hint: str) -> Any:
     """Import what is registered under this name. Raises :class:`UnknownName` or :class:`BadPlugin`."""
     point = single(group, noun, name, hint)
-    try:
+    with blamed(
+        f"The {noun} {name!r} of {package(point)} ({point.value}) cannot be loaded",
+        "Reinstall or mend that package, or leave this name out.",
+    ):
         return point.load()
-    except Exception as error:
-        raise BadPlugin(
-            f"The {noun} {name!r} of {package(point)} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {error}",
-            hint="Reinstall or mend that package, or leave this name out.",
-        ) from error
+
+
+@contextmanager
+def blamed(given: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever somebody else's code raises, ``sys.exit`` too, into a :class:`BadPlugin` that names the cause.
+
+    Ctrl-C, and what is a :class:`UserError` already, pass.
+
+    Parameters
+    ----------
+    given: what was asked for and cannot be had.
+    hint: what to do.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise BadPlugin(f"{given}: {_said(error)}", hint=hint) from error
+
+
+def _said(error: BaseException) -> str:
+    kind = "it calls sys.exit" if isinstance(error, SystemExit) else type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except Exception:  # its own __str__ may be what is broken
+        return kind

@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
+from editbench.base.plain import one_line, shortened
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -120,6 +122,11 @@ def clock(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _fit(text: str) -> str:
+    """Return what methods and data say as one line that is fit for a terminal."""
+    return shortened(one_line(text))
+
+
 class PlainProgress(Progress):
     """One line per finished cell, for logs and pipes."""
 
@@ -138,7 +145,7 @@ class PlainProgress(Progress):
         super().cell_done(scale, status, summary)
         left = clock(self.seconds_left())
         parts = [f"{self.label} · {scale:,}: {status}", summary, f"{left} left" if left and self.done < 1 else ""]
-        self.stream.write(", ".join(part for part in parts if part) + "\n")
+        self.stream.write(", ".join(_fit(part) for part in parts if part) + "\n")
         self.stream.flush()
 
 
@@ -168,13 +175,13 @@ class LiveProgress(Progress):
         """Write one line above the live one."""
         super().cell_done(scale, status, summary)
         text = f"{self.label} · {scale:,}: {status}" + (f", {summary}" if summary else "")
-        self.bar.console.print(text, markup=False, highlight=False)
+        self.bar.console.print(_fit(text), markup=False, highlight=False)
 
     def show(self) -> None:
         """Redraw the live line."""
         left = clock(self.seconds_left())
         text = f"{self.label}: {self.text}" if self.text else self.label
-        self.bar.update(self.task, completed=self.done, description=text, left=f"{left} left" if left else "")
+        self.bar.update(self.task, completed=self.done, description=_fit(text), left=f"{left} left" if left else "")
 
     def close(self) -> None:
         """Take the live line away."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from editbench.cli import ending, streams
 from editbench.cli.group import COMMANDS, EditbenchGroup
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -14,6 +17,13 @@ cli = EditbenchGroup(
 )
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; the entry point of the ``editbench`` command."""
-    cli(prog_name="editbench")
+    ending.end_as_by_ctrl_c()
+    streams.take_over()
+    try:
+        cli(prog_name="editbench")
+        code: int | str | None = 0
+    except SystemExit as end:
+        code = end.code
+    ending.leave(code)

@@ -8,10 +8,12 @@ from typing import Any
 import click
 import yaml
 
-from editbench.cli.options import RegisteredName, echo_json, json_option
+from editbench.base.plain import one_line, shortened
+from editbench.cli.options import RegisteredName, json_option
+from editbench.cli.output import Command, echo_json, say
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.option("--method", required=True, type=RegisteredName("method"), help="A registered name, or ./file.py:Class.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A hyper-parameter, for tiny models.")
 @json_option
@@ -22,21 +24,35 @@ def command(method: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """
     from editbench.testing.laws import check_method
 
-    found = check_method(method, _parsed(overrides))
+    chosen = _parsed(overrides)
+    _refuse_wrong(method, chosen)
+    found = check_method(method, chosen)
     broken = [law for law in found if not law.passed]
     if as_json:
         echo_json({"method": method, "passed": not broken, "laws": [asdict(law) for law in found]})
     else:
         for law in found:
             _show(law)
-        click.echo(f"{len(found) - len(broken)} of {len(found)} laws hold.")
+        say(f"{len(found) - len(broken)} of {len(found)} laws hold.")
     if broken:
         raise click.exceptions.Exit(1)
 
 
+def _refuse_wrong(method: str, chosen: dict[str, Any]) -> None:
+    """Raise :class:`UserError` for a hyper-parameter that is none or has a wrong value, before any law is tried."""
+    from editbench.plan.registry import load_method
+    from editbench.plan.settings import settings_for
+    from editbench.testing.laws import LAW_KINDS
+    from editbench.testing.tiny import tiny_lm
+
+    found = load_method(method)
+    for kind in LAW_KINDS if chosen else ():
+        settings_for(found, tiny_lm(kind).shape, {**found.tiny, **chosen})
+
+
 def _show(law: Any) -> None:
     mark = click.style("ok    ", fg="green") if law.passed else click.style("BROKEN", fg="red")
-    click.echo(f"{mark} {law.kind:<6} {law.law}" + (f": {law.detail}" if law.detail else ""))
+    say(f" {law.kind:<6} {law.law}" + (f": {shortened(law.detail)}" if law.detail else ""), mark=mark)
 
 
 def _parsed(overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -44,4 +60,12 @@ def _parsed(overrides: tuple[str, ...]) -> dict[str, Any]:
     for key, sign, _ in pairs:
         if not sign or not key:
             raise click.BadParameter(f"{key!r}: expected KEY=VALUE, such as layer=1", param_hint="--set")
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
+    return {key: _value(key, value) for key, _, value in pairs}
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = f"{key}={shortened(text)}: expected a value as in YAML: {shortened(one_line(str(error)))}"
+        raise click.BadParameter(said, param_hint="--set") from error

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from editbench.cli.options import CommaList, RegisteredName, echo_json, echo_rich, json_option, results_option
+from editbench.cli.options import CommaList, RegisteredName, json_option, results_option
+from editbench.cli.output import Command, echo_json, echo_rich, say
 
 if TYPE_CHECKING:
     from editbench.analysis.compare import Comparison
     from editbench.analysis.sides import Match
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("a", type=RegisteredName("method"))
 @click.argument("b", type=RegisteredName("method"))
 @results_option
@@ -44,7 +45,7 @@ def command(a: str, b: str, results: Path, as_json: bool, markdown: bool, **give
     if as_json:
         echo_json(found.as_dict())
     elif markdown:
-        click.echo(compared_as_markdown(found), nl=False)
+        say(compared_as_markdown(found), nl=False)
     else:
         echo_rich(compared_as_rich(found))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from editbench.cli.output import Command, say
+
 _HOW = {
     "bash": 'eval "$(editbench completion bash)"   # in ~/.bashrc',
     "zsh": 'eval "$(editbench completion zsh)"   # in ~/.zshrc',
@@ -12,7 +14,7 @@ _HOW = {
 }
 
 
-@click.command("completion", epilog="\b\n" + "\n".join(_HOW.values()))
+@click.command("completion", cls=Command, epilog="\b\n" + "\n".join(_HOW.values()))
 @click.argument("shell", type=click.Choice(tuple(_HOW)))
 def command(shell: str) -> None:
     """Write the completion script for a SHELL."""
@@ -20,4 +22,4 @@ def command(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(cli, {}, "editbench", "_EDITBENCH_COMPLETE").source())
+        say(kind(cli, {}, "editbench", "_EDITBENCH_COMPLETE").source())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ import click
 from editbench.cli.options import (
     CommaList,
     RegisteredName,
-    echo_json,
     json_option,
     model_options,
     results_option,
     run_options,
 )
+from editbench.cli.output import Command, echo_json, say
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.option("--suite", required=True, type=RegisteredName("suite"), help="A suite's name, or a YAML file.")
 @click.option("--method", required=True, type=RegisteredName("method"), help="Label in the suite, or any method.")
 @click.option("--scale", required=True, type=click.IntRange(min=1), help="How many edits are in the model.")
@@ -41,6 +42,7 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     bits; the same command after an interruption goes on.
     """
     from editbench.base.progress import progress_for
+    from editbench.models.device import check_device
     from editbench.plan.suite import load_suite
     from editbench.running.export import Wanted, carry_out, prepare, weights
 
@@ -48,15 +50,17 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     options = run_options(given)
     wanted = Wanted(**{name: given[name] for name in ("method", "scale", "to", "model", "seed", "scales", "delta")})
     prepared = prepare(chosen, wanted, options)
-    about = carry_out(prepared, wanted, results, options, progress_for(weights(prepared), quiet))
+    check_device(options.device)
+    with closing(progress_for(weights(prepared), quiet)) as progress:
+        about = carry_out(prepared, wanted, results, options, progress)
     if as_json:
         echo_json({"folder": str(wanted.to), **about})
         return
-    click.echo(f"{'Edit' if wanted.delta else 'Model'}: {wanted.to}")
+    say(f"{'Edit' if wanted.delta else 'Model'}: {wanted.to}")
     if wanted.delta:
-        click.echo(f"How to apply it: {wanted.to / 'README.md'}")
+        say(f"How to apply it: {wanted.to / 'README.md'}")
     if not wanted.delta or about["edits"]:
-        click.echo(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given['data']))}")
+        say(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given['data']))}")
 
 
 def _score(suite: str, about: dict[str, Any], to: Path, results: Path, data: str | None) -> list[str]:

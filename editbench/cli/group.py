@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import IO, Any
+from typing import Any
 
 import click
+from click.exceptions import Exit
 
-from editbench.errors import UserError
+from editbench.cli import door
+from editbench.cli.output import Group, never_from_environment
 
 COMMANDS = (
     "run",
@@ -28,28 +31,7 @@ COMMANDS = (
 )
 
 
-class Shown(click.ClickException):
-    """A :class:`UserError` on its way to stderr; exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Write the message, without a traceback."""
-        first, *rest = self.message.split("\n")
-        click.echo("\n".join([f"Error: {first}", *(f"  {line}" for line in rest)]), file=file, err=file is None)
-
-
-class Interrupted(click.ClickException):
-    """Ctrl-C; exit code 130, as shells expect."""
-
-    exit_code = 130
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Say that nothing is lost."""
-        click.echo(self.message, file=file, err=file is None)
-
-
-class EditbenchGroup(click.Group):
+class EditbenchGroup(Group):
     """Loads ``editbench.cli.<command>`` on demand; its attribute ``command`` is the click command."""
 
     def __init__(self, **options: Any) -> None:
@@ -57,6 +39,7 @@ class EditbenchGroup(click.Group):
         show_version = click.Option(
             ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
         )
+        never_from_environment(show_version)
         self.params.append(show_version)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -81,13 +64,20 @@ class EditbenchGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what the user did wrong is said in a line or three."""
+        """Run a command; whatever it raises, ``sys.exit`` too, becomes a message."""
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            raise Shown(str(error)) from error
-        except KeyboardInterrupt as error:
-            raise Interrupted("Interrupted; the same command continues.") from error
+        except (click.ClickException, click.Abort, Exit):
+            raise
+        except BaseException as error:
+            raise door.told(error) from error
+
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Run the command line and exit; what happens before a command is found, and after it, is told as well."""
+        call: Any = super().main
+        if not standalone_mode:
+            return call(*arguments, standalone_mode=False, **options)
+        sys.exit(door.through(lambda: call(*arguments, standalone_mode=False, **options)))
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -13,12 +13,11 @@ from editbench.cli.options import (
     CommaList,
     RegisteredName,
     dtype_option,
-    echo_json,
-    echo_rich,
     json_option,
     results_option,
     sorted_targets,
 )
+from editbench.cli.output import Command, echo_json, echo_rich, say
 
 if TYPE_CHECKING:
     from editbench.analysis.leaderboard import Leaderboard
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 FORMS = ("as_json", "markdown", "csv", "latex")
 
 
-@click.command("leaderboard")
+@click.command("leaderboard", cls=Command)
 @click.argument("targets", metavar="[SUITE]... [DIR]...", nargs=-1, type=RegisteredName("suite"))
 @results_option
 @click.option("--metrics", type=CommaList(), help="Columns, instead of the suite's; see: editbench list metrics")
@@ -97,12 +96,12 @@ def _show(boards: Sequence[Leaderboard], form: str, ranks: Overall | None = None
         together = {"suites": [board.as_dict() for board in boards], "overall": ranks and ranks.as_dict()}
         echo_json(together if ranks else boards[0].as_dict())
     elif form == "csv":
-        click.echo(tables.as_csv(boards), nl=False)
+        say(tables.as_csv(boards), nl=False)
     elif form == "markdown":
         texts = [tables.as_markdown(board) for board in boards]
-        click.echo("\n".join([*texts, *([comparisons.overall_as_markdown(ranks)] if ranks else [])]), nl=False)
+        say("\n".join([*texts, *([comparisons.overall_as_markdown(ranks)] if ranks else [])]), nl=False)
     elif form == "latex":
         texts = [latex.as_latex(board) for board in boards]
-        click.echo("\n".join([*texts, *([comparisons.overall_as_latex(ranks, boards)] if ranks else [])]), nl=False)
+        say("\n".join([*texts, *([comparisons.overall_as_latex(ranks, boards)] if ranks else [])]), nl=False)
     else:
         echo_rich(*map(tables.as_rich, boards), *([comparisons.overall_as_rich(ranks)] if ranks else []))

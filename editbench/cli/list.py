@@ -6,12 +6,13 @@ from dataclasses import asdict
 
 import click
 
-from editbench.cli.options import echo_json, json_option
+from editbench.cli.options import json_option
+from editbench.cli.output import Command, echo_json, say
 
 NOUNS = ("methods", "suites", "datasets", "models", "metrics")
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("kind", required=False, type=click.Choice(NOUNS))
 @json_option
 def command(kind: str | None, as_json: bool) -> None:
@@ -26,7 +27,7 @@ def command(kind: str | None, as_json: bool) -> None:
         echo_json({name: [asdict(item) for item in items] for name, items in found.items()})
         return
     for name, items in found.items():
-        click.echo(click.style(f"{name}:", bold=True))
+        say("", mark=click.style(f"{name}:", bold=True))
         width = max((len(item.name) for item in items), default=0)
         for item in items:
-            click.echo(f"  {item.name:<{width}}  {item.says}")
+            say(f"  {item.name:<{width}}  {item.says}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from editbench.cli.options import dtype_option, echo_json, echo_rich, json_option
+from editbench.cli.options import dtype_option, json_option
+from editbench.cli.output import Command, echo_json, echo_rich, say
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from editbench.models.lm import LM
 
 
-@click.command("locate")
+@click.command("locate", cls=Command)
 @click.option("--model", default="smollm2-135m", show_default=True, help="A name, hub id, folder, or GGUF file.")
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option("--dataset", default="facts", show_default=True, help="Where the facts come from: name, file, hub id.")
@@ -61,8 +62,10 @@ def _dataset(given: dict[str, Any]) -> Dataset:
     """Read the dataset; the model's name is checked first, for reading may take long."""
     from editbench.datasets import DatasetSpec, load_dataset
     from editbench.models.builtin import check_model_name
+    from editbench.models.device import check_device
 
     check_model_name(given["model"])
+    check_device(given["device"])
     # what makes a request unfit to be edited does not matter here, so that it is no reason to refuse the others
     return load_dataset(DatasetSpec(name=given["dataset"], path=given["data_path"], on_fault="drop"))
 
@@ -88,7 +91,7 @@ def _progress(quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[fl
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from editbench.cli.group import Interrupted
+    from editbench.cli.door import interrupted
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
@@ -99,12 +102,12 @@ def _progress(quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[fl
         try:
             yield lambda text: bar.update(task, description=text), lambda share: bar.update(task, completed=share)
         except KeyboardInterrupt as error:
-            raise Interrupted("Interrupted; nothing was written.") from error
+            raise interrupted(error, "nothing was written") from error
 
 
 def _show(found: Tracing, figure: Path | None) -> None:
     from editbench.report.tracing import advice, as_rich
 
     echo_rich(as_rich(found))
-    click.echo(f"Advice: {advice(found)}")
-    click.echo(f"Figure: {figure}" if figure else "Figure: none; --figure locate.svg writes one.")
+    say(f"Advice: {advice(found)}")
+    say(f"Figure: {figure}" if figure else "Figure: none; --figure locate.svg writes one.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import sys
@@ -183,19 +182,3 @@ def sorted_targets(targets: Sequence[str], results: Path) -> tuple[list[str], li
     folders = [target for target in targets if target not in known and Path(target).is_dir()]
     suites = [target for target in targets if target not in folders]
     return list(dict.fromkeys(suites)), [Path(folder) for folder in dict.fromkeys(folders)] or [results]
-
-
-def echo_json(value: Any) -> None:
-    """Write a value as JSON to stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def echo_rich(*things: Any) -> None:
-    """Write Rich tables to stdout: as wide as the terminal, or as wide as they need to be where there is none."""
-    import sys
-
-    from rich.console import Console
-
-    console = Console() if sys.stdout.isatty() else Console(width=220, color_system=None, file=sys.stdout)
-    for thing in things:
-        console.print(thing)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from editbench.cli.options import CommaList, RegisteredName, dtype_option, results_option, sorted_targets
+from editbench.cli.output import Command, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from editbench.report.figures.evidence import Evidence
 
 
-@click.command("plot")
+@click.command("plot", cls=Command)
 @click.argument("targets", metavar="[SUITE]... [DIR]...", nargs=-1, type=RegisteredName("suite"))
 @results_option
 @click.option(
@@ -55,11 +56,11 @@ def command(targets: tuple[str, ...], results: Path, out: Path, **given: Any) ->
     found, notes = pages(evidence, kinds)
     look = look_of(evidence, order.preset)
     for note in notes:
-        click.echo(note, err=True)
+        say(note, err=True)
     for page in found:
         for name, data in files(page, look, order):
             put(out / name, data)
-            click.echo(str(out / name))
+            say(str(out / name))
 
 
 def _check(order: Any, metrics: Sequence[str]) -> None:
@@ -91,7 +92,7 @@ def _evidence(suites: Sequence[str], roots: Sequence[Path], order: Any, given: d
         board = stored_leaderboard(suite, roots, needed_metrics(own, asked), dtype)
         boards.append(board)
         for note in left_out(roots, board.about.suite):
-            click.echo(note, err=True)
+            say(note, err=True)
         if not order.kinds or "retention" in order.kinds:
             ages[board.about.suite] = stored_ages(suite, roots, age_metric(own, asked), dtype)
     return Evidence(tuple(boards), asked, tuple(given["scales"] or ()), ages).checked()

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from editbench.cli.options import CommaList, RegisteredName, dtype_option, results_option, sorted_targets
+from editbench.cli.output import Command, say
 
 if TYPE_CHECKING:
     from editbench.plan.runs import DType
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("targets", metavar="[SUITE]... [DIR]...", nargs=-1, type=RegisteredName("suite"))
 @results_option
 @click.option(
@@ -42,8 +43,8 @@ def command(
     suites, roots = sorted_targets(targets, results)
     stored = [stored_runs(suite, roots, metrics, dtype) for suite in suites or stored_suites(roots)]
     page = render(stored).encode()
-    replace_file(out, page)
-    click.echo(f"{out}: {len(page) / 1e6:.2f} MB, {', '.join(one.about.suite for one in stored)}")
+    replace_file(out, page, "choose another file, with --out FILE")
+    say(f"{out}: {len(page) / 1e6:.2f} MB, {', '.join(one.about.suite for one in stored)}")
     if show:
         click.launch(str(out))
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from editbench.cli.options import CommaList, RegisteredName, dtype_option, echo_json, json_option, results_option
+from editbench.cli.options import CommaList, RegisteredName, dtype_option, json_option, results_option
+from editbench.cli.output import Group, echo_json, say
 from editbench.errors import UserError
 
 _PUBLISHED = Path("results/published")
 _README = Path("README.md")
 
 
-@click.group("results")
+@click.group("results", cls=Group)
 def command() -> None:
     """Publish finished runs, and make the README's leaderboard from what is published."""
 
@@ -33,7 +34,7 @@ def list_runs(suite: str | None, results: Path, as_json: bool) -> None:
 
     found, wanted = [], suite_name(suite) if suite else None
     for line in Store(results).damaged(wanted):
-        click.echo(line, err=True)
+        say(line, err=True)
     for run in Store(results).scan(wanted):
         name = run.manifest["suite"]
         wrong = [problem.what for problem in problems(run, name, results)]
@@ -46,9 +47,7 @@ def list_runs(suite: str | None, results: Path, as_json: bool) -> None:
         raise UserError(f"There are no results in {results}.", hint=f"editbench run --suite {suite or 'quickstart'}")
     for row in found:
         said = f"no: {'; '.join(row['problems'])}" if row["problems"] else "can be published"
-        click.echo(
-            f"{row['suite']}: {row['run']}, at {', '.join(f'{s:,}' for s in row['scales']) or 'no scale'}: {said}"
-        )
+        say(f"{row['suite']}: {row['run']}, at {', '.join(f'{s:,}' for s in row['scales']) or 'no scale'}: {said}")
 
 
 @command.command("publish")
@@ -80,11 +79,11 @@ def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtyp
     words = {"kept": "not published, older than what is there", "replaced": "replaced an older run"}
     for what, runs in shown.items():
         for run in runs:
-            click.echo(f"{words.get(what, what)}: {run}")
+            say(f"{words.get(what, what)}: {run}")
     for note in done.notes:
-        click.echo(note)
-    click.echo(f"See it: {shlex.join(['editbench', 'leaderboard', done.suite, '--results', str(to)])}")
-    click.echo(f"Then:   {_readme_command(to)}")
+        say(note)
+    say(f"See it: {shlex.join(['editbench', 'leaderboard', done.suite, '--results', str(to)])}")
+    say(f"Then:   {_readme_command(to)}")
 
 
 @command.command("readme")
@@ -108,15 +107,15 @@ def readme(published: Path, readme: Path, check: bool) -> None:
     same = _is_drawn if check else _is_written
     stale = {path: data for path, data in drawings.items() if not same(path, data)}
     if wanted == text and not stale:
-        click.echo(f"{readme} is up to date.")
+        say(f"{readme} is up to date.")
     elif check:
-        click.echo(f"{readme} is not up to date. Type: {_readme_command(published, readme)}", err=True)
+        say(f"{readme} is not up to date. Type: {_readme_command(published, readme)}", err=True)
         raise click.exceptions.Exit(1)
     else:
         for path, data in stale.items():
-            replace_file(path, data)
-        replace_file(readme, wanted.encode())
-        click.echo(f"{readme} shows what is in {published}.")
+            replace_file(path, data, "choose another folder, with --from DIR")
+        replace_file(readme, wanted.encode(), "choose another file, with --readme FILE")
+        say(f"{readme} shows what is in {published}.")
 
 
 def _readme_command(published: Path, readme: Path = _README) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,6 @@ from editbench.cli.options import (
     CommaList,
     Hours,
     RegisteredName,
-    echo_json,
-    echo_rich,
     json_option,
     model_options,
     question_options,
@@ -22,6 +21,7 @@ from editbench.cli.options import (
     run_options,
     with_capability,
 )
+from editbench.cli.output import Command, echo_json, echo_rich, say
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from editbench.running.outcome import Results
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @click.option("--suite", required=True, type=RegisteredName("suite"), help="A suite's name, or a YAML file.")
 @click.option("--methods", type=CommaList(), help="Only these: labels of the suite, or any registered method.")
 @click.option("--method", "added", multiple=True, type=RegisteredName("method"), help="Add ./file.py:Class or a name.")
@@ -56,6 +56,7 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     makes no sense; then nothing is written.
     """
     from editbench.base.progress import progress_for
+    from editbench.models.device import check_device
     from editbench.plan.estimate import weights
     from editbench.plan.suite import load_suite
     from editbench.running.launch import carry_out, prepare
@@ -69,8 +70,9 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     if dry_run:
         _show_plan(prepared, options.device, as_json)
         return
-    progress = progress_for(weights(prepared.plan, prepared.dataset), quiet)
-    found = carry_out(prepared, results, options, progress)
+    check_device(options.device)
+    with closing(progress_for(weights(prepared.plan, prepared.dataset), quiet)) as progress:
+        found = carry_out(prepared, results, options, progress)
     _show(found, results, suite, as_json)
     if found.trouble:
         raise click.exceptions.Exit(1)
@@ -85,8 +87,8 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
         return
     echo_rich(as_rich(board))
     again = ["editbench", "leaderboard", suite] + ([] if str(results) == "results" else ["--results", str(results)])
-    click.echo(f"Results: {results / 'runs' / found.plan.suite.name}")
-    click.echo(f"Again:   {shlex.join(again)}")
+    say(f"Results: {results / 'runs' / found.plan.suite.name}")
+    say(f"Again:   {shlex.join(again)}")
 
 
 def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Prepared:
@@ -103,7 +105,7 @@ def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Pre
 
     found = trim(prepared.plan, prepared.dataset, hours, settled, device)
     for line in left_out(found.left_out):
-        click.echo(line, err=True)
+        say(line, err=True)
     if found.plan is None:
         raise UserError(
             f"Nothing fits into {hours:g} hours.", hint="See what it takes: the same command with --dry-run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,6 @@ import click
 
 from editbench.cli.options import (
     RegisteredName,
-    echo_json,
-    echo_rich,
     json_option,
     model_options,
     question_options,
@@ -19,6 +18,7 @@ from editbench.cli.options import (
     run_options,
     with_capability,
 )
+from editbench.cli.output import Command, echo_json, echo_rich, say
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from editbench.running.outcome import Results
 
 
-@click.command("score")
+@click.command("score", cls=Command)
 @click.option("--model", required=True, help="The edited model: a folder, GGUF file, hub id or built-in name.")
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option("--unedited", metavar="MODEL", help="The model it was made from, for the metrics that compare.")
@@ -48,16 +48,19 @@ def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     does only what is missing. Exit code 1 if the cell failed, 2 if the request makes no sense.
     """
     from editbench.base.progress import progress_for
+    from editbench.models.device import check_device
     from editbench.running.score import Entry, carry_out, prepare, uncompared, weights
 
     suite = with_capability(_suite(given), given)
     entry = Entry(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
     options = run_options(given)
     prepared = prepare(suite, entry, options)
+    check_device(options.device)
     lost = [] if entry.unedited else uncompared(suite.metrics)
     if not entry.unedited:
-        click.echo(f"Nothing is compared without --unedited MODEL{_left_out(lost)}.", err=True)
-    found = carry_out(prepared, results, options, progress_for(weights(prepared.plan), quiet))
+        say(f"Nothing is compared without --unedited MODEL{_left_out(lost)}.", err=True)
+    with closing(progress_for(weights(prepared.plan), quiet)) as progress:
+        found = carry_out(prepared, results, options, progress)
     _show(found, results, given["suite"] or suite.name, as_json)
     if found.trouble:
         raise click.exceptions.Exit(1)
@@ -104,5 +107,5 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
         return
     echo_rich(as_rich(board))
     beside = ["editbench", "leaderboard", suite] + ([] if str(results) == "results" else ["--results", str(results)])
-    click.echo(f"Results: {results / 'runs' / found.plan.suite.name}")
-    click.echo(f"Beside the others: {shlex.join(beside)}")
+    say(f"Results: {results / 'runs' / found.plan.suite.name}")
+    say(f"Beside the others: {shlex.join(beside)}")

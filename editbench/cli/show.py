@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from editbench.cli.options import echo_json, json_option
+from editbench.cli.options import json_option
+from editbench.cli.output import Command, echo_json, say
 
 NOUNS = ("suite", "method", "dataset", "metric", "model")
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @click.argument("what", nargs=-1, required=True, metavar="[suite|method|dataset|metric|model] NAME")
 @json_option
 def command(what: tuple[str, ...], as_json: bool) -> None:
@@ -26,4 +27,4 @@ def command(what: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         echo_json(details.data)
     else:
-        click.echo("\n".join(details.lines))
+        say("\n".join(details.lines))

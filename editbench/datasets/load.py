@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring
 
-from editbench.base.plugins import names
+from editbench.base.plugins import blamed, names
 from editbench.datasets import forms, native, quality
 from editbench.datasets.files import check_source, is_hub_id, looks_like_path, read_source
 from editbench.datasets.quality import FaultReport
@@ -115,7 +115,9 @@ def check_dataset_name(name: str | DatasetSpec) -> None:
 
 def _read(spec: DatasetSpec) -> Rows | list[Request]:
     if spec.name in names(DATASETS):
-        found = load_dataset_reader(spec.name)(spec)
+        reader = load_dataset_reader(spec.name)
+        with blamed(f"The reader of the dataset {spec.name!r} fails", "Mend it, or leave this dataset out."):
+            found = reader(spec)
         if isinstance(found, Rows):
             return found
         if not isinstance(found, list):

@@ -22,8 +22,9 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from editbench.base.files import CACHE, check_writable, replace_file
 from editbench.cache import cache_folder
-from editbench.errors import BadModel
+from editbench.errors import BadModel, StoreError
 
 Progress = Callable[[str], None]
 
@@ -103,6 +104,7 @@ def smollm2_folder(progress: Progress) -> Path:
     folder = cache_folder() / "models" / f"{SMOLLM2}-{_INNER_SHA256[:12]}"
     if (folder / _MARKER).is_file():
         return folder
+    check_writable(folder.parent, CACHE)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{SMOLLM2}-", dir=folder.parent) as temporary:
         made = Path(temporary) / "hub"
@@ -238,7 +240,7 @@ def check_smollm2(folder: Path) -> None:
     # An unwritable cache only means that the check is made again next time.
     try:
         _write_marker(folder, transformers.__version__)
-    except OSError:
+    except StoreError:
         return
 
 
@@ -260,10 +262,8 @@ def _differences(model: Any) -> str:
 
 
 def _write_marker(folder: Path, checked_with: str | None = None) -> None:
-    from editbench.base.files import replace_file
-
     marker = {"gguf_sha256": _INNER_SHA256, "checked_with": checked_with}
-    replace_file(folder / _MARKER, json.dumps(marker).encode())
+    replace_file(folder / _MARKER, json.dumps(marker).encode(), CACHE)
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from typing import Any
 import psutil
 import torch
 
+from editbench.base.files import refuse_unreadable
 from editbench.errors import BadModel, UserError
 from editbench.models import builtin
 from editbench.models.builtin import SMOLLM2, Progress, check_model_name, quiet
+from editbench.models.device import device_of
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
 from editbench.models.remote_code import own_code
@@ -97,18 +99,6 @@ def _assemble(name: str, source: str, model: Any, tokenizer: Any, target_eos: bo
     text = TextRules(tokenizer, target_eos, more)
     whole, bare = hashes(model, tokenizer)
     return LM(model, text, layout, shape, name, source, whole, model_hash=bare)
-
-
-def device_of(device: str) -> torch.device:
-    """Return the device of this name, ``auto`` being CUDA if there is one. Raises :class:`UserError`."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise UserError(f"There is no device {device!r}.", "Known: cpu, cuda, cuda:0 …, auto.")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError("This machine has no CUDA device that torch can use.", hint="Use --device cpu.")
-    return torch.device(device)
 
 
 def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple[_Source, Any]:
@@ -204,7 +194,9 @@ def _parameter_count(source: _Source, config: Any, trust: bool) -> int:
     if folder.is_dir():
         try:
             return sum(map(_count_in_header, folder.glob("*.safetensors")))
-        except (OSError, ValueError, KeyError, struct.error) as error:
+        except OSError as error:
+            raise BadModel(f"{error.filename or folder} cannot be read: {error.strerror or error}.") from error
+        except (ValueError, KeyError, struct.error) as error:
             raise BadModel(f"{folder} has a damaged *.safetensors file.", hint="Copy or download it again.") from error
     if trust:
         return 0
@@ -221,6 +213,7 @@ def _count_in_gguf(path: Path) -> int:
     try:
         return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
     except (OSError, ValueError, IndexError) as error:
+        refuse_unreadable(path, error)
         raise BadModel(
             f"{path} is a damaged GGUF file: {_first_line(error)}", hint="Copy or download it again."
         ) from error

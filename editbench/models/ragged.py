@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from editbench.base.files import explained
+from editbench.base.files import CACHE, explained
 from editbench.cache import cache_folder
 
 HOST_BUDGET_BYTES = 2 << 30
@@ -55,13 +55,13 @@ class RowsInFile(Rows):
         self.width, self.dtype = width, like.dtype
         self._row_bytes = width * like.element_size()
         folder = cache_folder() / "scratch"
-        with explained(folder):
+        with explained(folder, CACHE):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 — open as long as this lives
 
     def write(self, start: int, values: Tensor) -> None:
         """Keep ``values`` [n, width] as the rows from ``start`` on. Raises :class:`~editbench.errors.StoreError`."""
-        with explained(cache_folder() / "scratch"):
+        with explained(cache_folder() / "scratch", CACHE):
             self._file.seek(start * self._row_bytes)
             self._file.write(_bytes_of(values.cpu().contiguous()))
             self._file.flush()  # a full disk is to be met here

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from editbench.base.plugins import Registration, entries
+from editbench.base.plain import one_line, shortened
+from editbench.base.plugins import Registration, blamed, entries
 from editbench.datasets.registry import DATASETS
 from editbench.errors import UserError
 from editbench.plan.registry import METHODS, SUITES
@@ -39,9 +40,10 @@ def _item(entry: Registration, describe: Callable[[Registration], str], same: li
         owners = ", ".join(other.package for other in same)
         return Item(entry.name, f"broken: registered {len(same)} times, by {owners}", entry.package, True)
     try:
-        return Item(entry.name, describe(entry), entry.package)
+        with blamed(f"{entry.target} cannot be read"):
+            return Item(entry.name, one_line(describe(entry)), entry.package)
     except UserError as error:
-        return Item(entry.name, f"broken: {error.given}", entry.package, True)
+        return Item(entry.name, f"broken: {shortened(one_line(error.given))}", entry.package, True)
 
 
 def methods() -> list[Item]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from editbench.base.plugins import blamed
 from editbench.errors import UnknownName, UserError
 from editbench.plan import catalogue, settings
 from editbench.plan.sources import is_file_address
@@ -48,7 +49,8 @@ def find(name: str) -> str:
 
 def describe(noun: str, name: str) -> Details:
     """Return what is known about a suite, method, dataset, metric or model. Raises :class:`UserError`."""
-    return _DESCRIBERS[noun](name)
+    with blamed(f"The {noun} {name!r} cannot be shown"):
+        return _DESCRIBERS[noun](name)
 
 
 def _suite(name: str) -> Details:

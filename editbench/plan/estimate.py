@@ -136,7 +136,7 @@ def machine_flops(dtype: str = "float32", device: str = "auto", seconds: float =
     import torch
 
     from editbench.base.meter import timed
-    from editbench.models.load import device_of
+    from editbench.models.device import device_of
 
     where = device_of(device)
     side = 768 if where.type == "cpu" else 8192

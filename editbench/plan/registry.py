@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editbench.base.plugins import load, package, single
+from editbench.base.plugins import blamed, load, package, single
 from editbench.edits import SIDE_DOOR
 from editbench.errors import BadPlugin
 
@@ -49,13 +49,11 @@ def _load_from_file(address: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        raise BadPlugin(
-            f"--method {address}: {path.name} fails to import: {type(error).__name__}: {error}",
-            hint=f"Try it by itself: python {path}",
-        ) from error
+        with blamed(f"--method {address}: {path.name} fails to import", f"Try it by itself: python {path}"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(module_name, None)
+        raise
     if not hasattr(module, attribute):
         raise BadPlugin(f"--method {address}: {path.name} has no class {attribute}.")
     return getattr(module, attribute)
@@ -64,10 +62,8 @@ def _load_from_file(address: str) -> Any:
 def suite_file(name: str) -> Path:
     """Return the YAML file of the registered suite of this name. Raises :class:`UnknownName` or :class:`BadPlugin`."""
     point = single(SUITES, "suite", name, "A path to a .yaml file also works; see them all: editbench list suites")
-    try:
+    with blamed(f"The suite {name!r} of {package(point)} ({point.value}) cannot be loaded"):
         path = Path(str(files(point.module).joinpath(point.attr)))
-    except ModuleNotFoundError as error:
-        raise BadPlugin(f"The suite {name!r} of {package(point)} cannot be loaded: {error}") from error
     if not path.is_file():
         raise BadPlugin(f"The suite {name!r} of {package(point)} points at {path}, which is not there.")
     return path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from editbench.base.plugins import entries
+from editbench.base.plugins import blamed, entries
 from editbench.errors import BadPlugin
 from editbench.plan.registry import METHODS, load_method
 
@@ -66,10 +66,8 @@ def _address(name: str) -> tuple[str, str]:
 
 
 def _module_file(module: str, name: str) -> Path:
-    try:
+    with blamed(f"The method {name!r} cannot be loaded"):
         spec = find_spec(module)
-    except Exception as error:
-        raise BadPlugin(f"The method {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if spec is None or not spec.origin:
         raise BadPlugin(f"The method {name!r} cannot be loaded: there is no module {module}.")
     return Path(spec.origin)

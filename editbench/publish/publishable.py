@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from editbench.base.plain import shortened
 from editbench.errors import StoreError, UserError
 from editbench.results.store import RunResult, Status
 
@@ -93,7 +94,9 @@ def _cells(run: RunResult) -> list[tuple[str, str]]:
     missing = [int(scale) for scale in run.manifest["scales"] if int(scale) not in there]
     found = [("cells", f"{scale:,} is not finished") for scale in missing]
     bad = [cell for cell in run.cells if not cell.status.settled]
-    return found + [("cells", f"{cell.scale:,}: {cell.status}: {cell.data.get('reason', '')}") for cell in bad]
+    return found + [
+        ("cells", f"{cell.scale:,}: {cell.status}: {shortened(cell.data.get('reason', ''))}") for cell in bad
+    ]
 
 
 def _records(run: RunResult) -> list[tuple[str, str]]:

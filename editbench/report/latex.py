@@ -15,8 +15,9 @@ from math import ceil
 
 from editbench.analysis.leaderboard import Leaderboard, Row
 from editbench.analysis.notes import listed
+from editbench.base.plain import one_line
 from editbench.report import captions
-from editbench.report.escape import latex, one_line
+from editbench.report.escape import latex
 from editbench.report.tables import cells, first_metric, headers, marked, split_columns
 from editbench.results.store import Status
 

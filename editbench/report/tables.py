@@ -220,7 +220,7 @@ def as_csv(boards: Sequence[Leaderboard]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: escape.csv_cell(value) for key, value in row.items()} for row in rows)
     return file.getvalue()
 
 

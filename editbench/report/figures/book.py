@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from editbench.errors import UserError
 from editbench.metrics import METRICS
+from editbench.report.escape import csv_cell
 from editbench.report.figures import KINDS, kind
 from editbench.report.figures.evidence import Evidence, left_out
 from editbench.report.figures.style import PRESETS, Look, marks
@@ -136,4 +137,4 @@ def files(page: Page, look: Look, order: Order) -> Iterator[tuple[str, bytes]]:
         for form in order.formats:
             yield f"{page.name}.{form}", as_bytes(figure, form)
     if order.data:
-        yield f"{page.name}.csv", page.frame.to_csv(index=False, lineterminator="\n").encode()
+        yield f"{page.name}.csv", page.frame.map(csv_cell).to_csv(index=False, lineterminator="\n").encode()

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from editbench.report.escape import one_line
+from editbench.base.plain import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ import pandas as pd
 
 from editbench.analysis.ageing import aged
 from editbench.analysis.aggregate import CellFrame
+from editbench.base.plain import shortened
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, ProbeMetric
 from editbench.report.page.escape import for_script
@@ -65,7 +66,7 @@ def see(run: RunResult, cell: CellResult, keep: int) -> Seen:
     """Read a cell and keep at most about ``keep`` of its records. A damaged file is said to be, not fatal."""
     manifest = run.manifest
     named = manifest["model"]["name"], manifest["label"], int(manifest["seed"]), cell.scale
-    seen = Seen(*named, str(cell.status), str(cell.data.get("reason", "")))
+    seen = Seen(*named, str(cell.status), shortened(str(cell.data.get("reason", ""))))
     if cell.status is not Status.DONE:
         return seen
     try:
