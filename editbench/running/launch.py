@@ -80,10 +80,12 @@ def run(
     Raises :class:`editbench.UserError` for anything that cannot be run; nothing is written then.
     """
     from editbench.base.progress import progress_for
+    from editbench.models.device import check_device
     from editbench.plan.estimate import weights
 
     loaded = suite if isinstance(suite, Suite) else load_suite(suite)
     chosen = loaded.with_options(methods=methods, models=models, seeds=seeds, max_scale=max_scale)
     options = RunOptions(device=device, dtype=dtype, command=f"editbench.run({str(loaded.name)!r}, …)")
+    check_device(options.device)
     prepared = prepare(chosen, options)
     return carry_out(prepared, Path(results), options, progress_for(weights(prepared.plan, prepared.dataset)))
