@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from editbench.base.files import read_lines
+from editbench.base.parsing import parse_json
 from editbench.capability.spec import DOCUMENTS
 from editbench.errors import StoreError
 from editbench.metrics.capability import counted
@@ -58,7 +58,7 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
             filters = [(name, "==", value) for name, value in cell.where.items()]
             frame = pd.read_parquet(path, columns=list(COLUMNS), filters=filters)
         else:
-            frame = pd.DataFrame([json.loads(line) for line in read_lines(path)], columns=list(COLUMNS))
+            frame = pd.DataFrame([parse_json(line) for line in read_lines(path)], columns=list(COLUMNS))
         return frame.astype(COLUMNS)
     except (ValueError, OSError) as error:
         again = "Copy it again." if cell.where else "Copy it again, or delete that cell's folder and run it again."

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-import yaml
 
 from editbench.cli.options import RegisteredName, echo_json, json_option
 
@@ -22,7 +21,9 @@ def command(method: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """
     from editbench.testing.laws import check_method
 
-    found = check_method(method, _parsed(overrides))
+    given = _parsed(overrides)
+    _refuse_wrong(method, given)
+    found = check_method(method, given)
     broken = [law for law in found if not law.passed]
     if as_json:
         echo_json({"method": method, "passed": not broken, "laws": [asdict(law) for law in found]})
@@ -39,9 +40,32 @@ def _show(law: Any) -> None:
     click.echo(f"{mark} {law.kind:<6} {law.law}" + (f": {law.detail}" if law.detail else ""))
 
 
+def _refuse_wrong(method: str, overrides: dict[str, Any]) -> None:
+    """Raise :class:`~editbench.errors.UserError` for settings that the method has not or that cannot be, once.
+
+    Without this every law would be broken by the same mistake.
+    """
+    from editbench.plan.registry import load_method
+    from editbench.plan.settings import settings_for
+    from editbench.testing.tiny import TINY_KINDS, tiny_lm
+
+    if overrides:
+        chosen = load_method(method)
+        settings_for(chosen, tiny_lm(TINY_KINDS[0]).shape, {**chosen.tiny, **overrides})
+
+
 def _parsed(overrides: tuple[str, ...]) -> dict[str, Any]:
     pairs = [text.partition("=") for text in overrides]
     for key, sign, _ in pairs:
         if not sign or not key:
             raise click.BadParameter(f"{key!r}: expected KEY=VALUE, such as layer=1", param_hint="--set")
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
+    return {key: _value(key, value) for key, _, value in pairs}
+
+
+def _value(key: str, text: str) -> Any:
+    from editbench.base.parsing import Unparsable, parse_yaml
+
+    try:
+        return parse_yaml(text)[1]
+    except Unparsable as error:
+        raise click.BadParameter(f"{key}={text[:40]}: {error.reason}", param_hint="--set") from error
