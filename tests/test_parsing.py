@@ -147,14 +147,9 @@ def test_bytes_in_parquet_are_no_text(tmp_path: Path) -> None:
         load_dataset(str(path))
 
 
-@pytest.mark.parametrize(
-    "text", ["[]", "[[1]]", "{", "[" * 5000, f"[{LONG}]", "3", '{"data": 3}', '{"data": [4]}', "\0"]
-)
+@pytest.mark.parametrize("text", ["[[1]]", "{", "[" * 5000, f"[{LONG}]", "3", '{"data": 3}', '{"data": [4]}', "\0"])
 def test_a_tasks_data_of_another_form_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "test.json").write_text(text)
-    if text == "[]":
-        assert read_rows(tmp_path / "test.json") == []
-        return
     with pytest.raises(UserError, match=r"test\.json"):
         read_rows(tmp_path / "test.json")
 

@@ -161,7 +161,7 @@ def test_a_run_with_a_damaged_manifest_is_left_out_and_named_and_never_written_o
     assert str(path) in said
     assert "editbench run makes it anew" in said
     assert store.damaged("another") == []
-    with pytest.raises(DamagedFile, match="delete the folder it lies in"):
+    with pytest.raises(DamagedFile, match="Copy it again, or delete it"):
         store.manifest(plan.runs[0])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from editbench.base.files import read_lines
+from editbench.base.files import no_plain_file, read_lines
 from editbench.base.parsing import parse_json
 from editbench.capability.spec import DOCUMENTS
 from editbench.errors import StoreError
@@ -51,6 +51,8 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
     has none. Raises :class:`StoreError` for a damaged file.
     """
     path = cell.records.parent / (SHARED_DOCUMENTS if cell.where else DOCUMENTS)
+    if why := no_plain_file(path):
+        raise StoreError(f"{why}.")
     if not path.is_file():
         return None
     try:
@@ -60,6 +62,6 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
         else:
             frame = pd.DataFrame([parse_json(line) for line in read_lines(path)], columns=list(COLUMNS))
         return frame.astype(COLUMNS)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, TypeError, AttributeError, StoreError) as error:
         again = "Copy it again." if cell.where else "Copy it again, or delete that cell's folder and run it again."
         raise StoreError(f"{path} is damaged: {str(error).rstrip('.')}.", hint=again) from error

@@ -182,7 +182,7 @@ def _refuse_bombs(text: str) -> None:
     known: dict[str, tuple[int, int]] = {}  # anchor -> its values and levels, all aliases written out
     open_: list[tuple[str | None, int, int]] = [(None, 0, 0)]  # of collections begun: anchor, values, levels
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, 1, 0))
             if len(open_) > MOST_LEVELS:
@@ -191,7 +191,7 @@ def _refuse_bombs(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, *_ in open_):
                 raise Unparsable(f"*{event.anchor} refers to what it is part of", line)
-            anchor, (values, levels) = None, known.get(event.anchor, (1, 0))
+            anchor, (values, levels) = None, known.get(event.anchor or "", (1, 0))
         elif isinstance(event, yaml.ScalarEvent):
             if why := why_no_text(event.value):
                 raise Unparsable(why, line)

@@ -118,13 +118,13 @@ class Runner:
 
     def carry_out(self, run: RunSpec) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
-        self.store.manifest(run)  # one that is damaged is said before a model is loaded
+        begun = self.store.manifest(run)  # one that is damaged is said before a model is loaded
         missing = self._missing(run)
         for scale in run.scales:
             status = self.store.cell_status(run, scale)
             if status is not None and scale not in missing:
                 self.progress.cell_done(scale, status.value, ALREADY_THERE)
-        if not missing:
+        if not missing and begun is not None:  # one that was lost is written anew
             return
         lm = self._model(run)
         with self.store.lock(run):
@@ -133,6 +133,9 @@ class Runner:
             scales = self._missing(run)  # another process may have done some meanwhile
             if job is None or not scales:
                 return
+            for scale in scales:
+                if why := self.store.drop_damaged(run, scale):
+                    self.progress.stage(f"{scale:,} is made anew: {why}")
             if run.regime == "sequential":
                 self._pass(job, scales, chunks(run.stream, run.chunk), self.store.run_folder(run))
             else:
