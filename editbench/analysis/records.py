@@ -59,7 +59,7 @@ def record_table(path: Path, where: Mapping[str, Any] | None = None, columns: Se
     try:
         table = _shared(path, where or {}, wanted) if path.suffix == ".parquet" else _own(path, wanted)
         table.validate(full=True)  # text that is no UTF-8 is found here and not by who reads it
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         raise StoreError(f"Cannot read {path}: {str(error).rstrip('.')}.", hint=again) from error
     return table
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -97,12 +97,13 @@ def _too_deep() -> str:
 
 
 def _whole_number(digits: str) -> int:
-    """Return a whole number. Raises :class:`Unparsable` for one of more than 64 bits, which no table holds."""
-    number = int(digits, 0) if len(digits) <= _MOST_DIGITS else None
-    if number is None or not -(2**63) <= number < 2**63:
-        shown = digits if len(digits) <= 24 else f"{digits[:20]}… ({len(digits)} digits)"
-        raise Unparsable(f"the number {shown} is too large")
-    return number
+    """Return a whole number. Raises :class:`Unparsable` for one so long that Python itself may refuse it."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else _too_large(digits)
+
+
+def _too_large(digits: str) -> NoReturn:
+    shown = digits if len(digits) <= 24 else f"{digits[:20]}… ({len(digits)} digits)"
+    raise Unparsable(f"the number {shown} is too large")
 
 
 def _refuse_depth_and_halves(value: Any) -> None:
@@ -137,8 +138,11 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         digits = str(node.value)
         if len(digits) > _MOST_DIGITS:
-            return _whole_number(digits)  # which refuses it
-        return _whole_number(str(super().construct_yaml_int(node)))
+            _too_large(digits)
+        number = int(super().construct_yaml_int(node))
+        if not -(2**63) <= number < 2**63:  # no table holds it
+            _too_large(str(number))
+        return number
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)

@@ -27,6 +27,7 @@ from editbench.base.parsing import parse_json
 from editbench.base.tensors import file_checksum
 from editbench.cache import cache_folder, tell_once
 from editbench.errors import BadModel, StoreError
+from editbench.models.whole import check_loaded
 
 Progress = Callable[[str], None]
 
@@ -241,13 +242,18 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def load_gguf(gguf: Path, dtype: str) -> tuple[Any, Any]:
-    """Return ``(model, tokenizer)`` of a GGUF file, dequantised to ``dtype`` on the CPU."""
+    """Return ``(model, tokenizer)`` of a GGUF file, dequantised to ``dtype`` on the CPU.
+
+    Raises :class:`BadModel` for one that lacks weights, and what transformers raises for one it cannot read.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # transformers shows a progress bar here that none of its switches turns off.
     with quiet(), redirect_stderr(io.StringIO()), _parsed_once():
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=getattr(torch, dtype))
+        options = {"gguf_file": gguf.name, "dtype": getattr(torch, dtype), "output_loading_info": True}
+        model, info = AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
+        check_loaded(str(gguf), info, model)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # It was dequantised on loading; these would make transformers treat it as quantised still.
     for name in ("is_quantized", "quantization_method", "hf_quantizer"):
