@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -159,8 +160,29 @@ def check_writable(root: Path) -> None:
             pass
 
 
+# A name that is its own folder's, and a hub id, which becomes one; nothing else is spelt like these as a folder.
+_PLAIN = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9._=+-]*[A-Za-z0-9_=+])?"
+_PLAIN_NAME, _HUB_ID = re.compile(_PLAIN), re.compile(f"{_PLAIN}/{_PLAIN}")
+_LONGEST_NAME = 120  # a file system takes 255 bytes, of which temporary names need some
+
+
 def slug(name: str) -> str:
-    """Return ``name`` as one folder name: ``a/b`` becomes ``a--b``, other odd characters ``-``."""
+    """Return ``name`` as one folder name, another one for every other name.
+
+    Plain names stay as they are and a hub id ``a/b`` becomes ``a--b``; what is left of any other name ends with ``~``
+    and 8 hex digits of its sha256.
+    """
+    if len(name) <= _LONGEST_NAME and (_PLAIN_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)):
+        return name.replace("/", "--")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{readable(name)[:_LONGEST_NAME].rstrip('.')}~{digest[:8]}"
+
+
+def readable(name: str) -> str:
+    """Return ``name`` in letters that a folder may have: ``a/b`` becomes ``a--b``, other odd characters ``-``.
+
+    Several names may become one: where they must be told apart, :func:`slug`.
+    """
     return re.sub(r"[^A-Za-z0-9._=+-]", "-", name.strip("./").replace("/", "--")) or "unnamed"
 
 
