@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from editbench.models.lengths import readable_part
 from editbench.models.lm import LM
 from editbench.models.partial import kv_cache_copy, last_logits
 
@@ -157,7 +158,7 @@ def ask_batch(
 
 def _texts(lm: LM, questions: Sequence[Question]) -> list[str]:
     context = lm.context or (lambda _: "")
-    return [context(question.prompt) + question.prompt for question in questions]
+    return [readable_part(lm, context(question.prompt) + question.prompt) for question in questions]
 
 
 def _targets(lm: LM, prompt: str, question: Question) -> dict[str, list[int]]:
