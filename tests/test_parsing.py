@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from editbench.base.parsing import MOST_LEVELS, Unparsable, parse_json, parse_yaml
+from editbench.cache import Cache
+from editbench.capability.index import folder_index
 from editbench.capability.local_data import read_rows
 from editbench.cli import cli
 from editbench.datasets import load_dataset
@@ -46,6 +48,9 @@ YAML = {
     "a tag that does not fit": ("name: !!bool perhaps", 1, "is no bool"),
     "a file without end": ("- a\n" * 200_000, None, "longer than"),
 }
+
+# What is found when values are made of it; of a task's YAML lm-eval makes them.
+CONSTRUCTED = {name for name in YAML if "key" in name or "integer" in name or "date" in name or "tag" in name}
 
 
 @pytest.mark.parametrize("what", YAML)
@@ -180,3 +185,11 @@ def test_check_with_a_wrong_setting_says_so_once(value: str) -> None:
     assert done.exit_code == 2, done.output
     assert "BROKEN" not in done.output
     assert "la" in done.output
+
+
+@pytest.mark.parametrize("what", [what for what in YAML if what not in CONSTRUCTED])
+def test_a_task_file_that_harms_is_refused_at_once_by_name(tmp_path: Path, what: str) -> None:
+    text, line, _ = YAML[what]
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml is no valid YAML: " + (f"line {line}" if line else "")):
+        folder_index(tmp_path, Cache(tmp_path / "cache"))

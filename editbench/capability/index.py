@@ -89,8 +89,7 @@ def _refuse_broken(path: Path, on_the_way: tuple[Path, ...] = ()) -> None:
     try:
         root = compose_yaml(read_text(path))
     except Unparsable as error:
-        said = f"{path}{error.place} is no valid YAML: {error.reason}."
-        raise UserError(said, hint="Mend it, or take it out.") from error
+        raise UserError(f"{path} is no valid YAML: {error}.", hint="Mend it, or take it out.") from error
     keys = {str(key.value): value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
     if path.suffix == ".yml" and not on_the_way and {"task", "group"} & set(keys):
         raise UserError(f"{path} describes a task, but lm-eval reads files named .yaml alone.", hint="Rename it.")
