@@ -74,7 +74,7 @@ RECORDS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("what", RECORDS)
 def test_records_that_are_not_what_was_written_are_a_failed_cell_that_run_makes_anew(
-    copy: tuple[Path, Path], what: str
+    copy: tuple[Path, Path], what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     suite, results = copy
     [path] = results.glob("runs/small/*/*/*/cells/4/records.jsonl")
@@ -86,6 +86,7 @@ def test_records_that_are_not_what_was_written_are_a_failed_cell_that_run_makes_
     again = editbench.run(suite, results=results, device="cpu")
     assert again.trouble == 0
     assert path.read_bytes() == whole
+    assert f"{path}" in caplog.text and "made anew" in caplog.text
 
 
 CELLS = ["null", "{}", "[]", '{"id": "a", "scale": 4, "status": ["done"], "reason": ""}', "\0", "[" * 5000]

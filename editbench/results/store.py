@@ -28,6 +28,7 @@ from editbench.base.files import (
     slug,
 )
 from editbench.base.parsing import parse_json
+from editbench.cache import tell_once
 from editbench.errors import DamagedFile, StoreError
 from editbench.results.wholeness import why_no_cell, why_no_manifest, why_not_whole
 
@@ -180,22 +181,20 @@ class Store:
         except DamagedFile:
             return None
 
-    def drop_damaged(self, run: RunSpec, scale: int) -> str:
-        """Take away what is left of a cell that was finished and no longer is what was written; "" if it is not so.
+    def drop_damaged(self, run: RunSpec, scale: int) -> None:
+        """Take away what is left of a cell that was finished and no longer is what was written, and say so.
 
-        Returns what was wrong with it. Records that were kept while a cell is made are another matter: they stay.
-        Raises :class:`StoreError`.
+        Records that were kept while a cell is made are another matter: they stay. Raises :class:`StoreError`.
         """
         folder = self.cell_folder(run, scale)
         try:
             _read_cell(folder / "cell.json")
         except DamagedFile as error:
+            tell_once(f"{error.given} It is made anew.")
             with explained(folder):
                 for name in ("cell.json", "records.jsonl"):
                     if not no_plain_file(folder / name):
                         (folder / name).unlink(missing_ok=True)
-            return error.given.rstrip(".")
-        return ""
 
     def cell_status(self, run: RunSpec, scale: int) -> Status | None:
         """Return how a cell ended, or None if it is not finished."""

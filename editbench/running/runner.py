@@ -134,8 +134,7 @@ class Runner:
             if job is None or not scales:
                 return
             for scale in scales:
-                if why := self.store.drop_damaged(run, scale):
-                    self.progress.stage(f"{scale:,} is made anew: {why}")
+                self.store.drop_damaged(run, scale)
             if run.regime == "sequential":
                 self._pass(job, scales, chunks(run.stream, run.chunk), self.store.run_folder(run))
             else:
