@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from editbench.base.files import replace_file
+from editbench.errors import StoreError
 
 if TYPE_CHECKING:
     import torch
@@ -37,19 +36,19 @@ class Savepoint:
         self._cost = 0.0
 
     def load(self) -> dict[str, torch.Tensor]:
-        """Return what an attempt at this edit saved last (on the CPU); {} if there was none."""
-        from safetensors import SafetensorError, safe_open
+        """Return what an attempt at this edit saved last (on the CPU); {} if there was none.
 
-        if self.path is None:
-            return {}
+        A file that is not what was written, to the bit, counts as none.
+        """
+        from editbench.base.tensors import load_tensors
+
         try:
-            with safe_open(self.path, framework="pt") as file:
-                facts = json.loads(file.metadata()["savepoint"])
-                if facts["edit"] != self.edit:
-                    return {}
-                self.earlier_s = float(facts["seconds"])
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            found = None if self.path is None else load_tensors(self.path)
+            if found is None or found.facts["edit"] != self.edit:
+                return {}
+            self.earlier_s = float(found.facts["seconds"])
+            return found.tensors
+        except (StoreError, KeyError, ValueError, TypeError):
             return {}
 
     @property
@@ -59,13 +58,12 @@ class Savepoint:
 
     def save(self, state: Mapping[str, torch.Tensor]) -> None:
         """Replace what is kept by ``state``. Raises :class:`~editbench.errors.StoreError`."""
-        from safetensors.torch import save
+        from editbench.base.tensors import save_tensors
 
         if self.path is None:
             return
         begun = time.monotonic()
         facts = {"edit": self.edit, "seconds": self.earlier_s + begun - self._begun}
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        replace_file(self.path, save(plain, metadata={"savepoint": json.dumps(facts)}))
+        save_tensors(self.path, state, facts)
         self._saved = time.monotonic()
         self._cost = self._saved - begun

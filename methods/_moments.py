@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from editbench.base.machine import packages
+from editbench.base.parsing import Unparsable, parse_json
 from editbench.errors import BadData, UserError
 from editbench.models.partial import Stopped, input_seen, run_until_stopped
 from editbench.models.prefix import by_length, pass_tokens
@@ -100,9 +101,9 @@ def _json_texts(lines: Iterable[str], name: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadData(f"{name}, line {number}, column {error.colno}: {error.msg}.", "Expected JSON.") from error
+            record = parse_json(line)
+        except Unparsable as error:
+            raise BadData(f"{name}{error.in_line(number)}: {error.reason}.", "Expected JSON.") from error
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
             raise BadData(f"{name}, line {number}: there is no text in it.", 'Expected {"text": "…"}.')
         yield record["text"]

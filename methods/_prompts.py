@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from editbench.errors import RequestFailed
+from editbench.models.lengths import why_too_long
 from editbench.models.sample import sample
 from editbench.models.tokens import Completion
 from editbench.requests import Request
@@ -62,14 +63,20 @@ def behind(request: Request, prefix: str) -> Request:
 
 
 def case(lm: LM, request: Request, prefixes: Sequence[str]) -> Case:
-    """Tokenise one request in all its contexts. Raises :class:`RequestFailed` if its subject is not in its prompt."""
+    """Tokenise one request in all its contexts.
+
+    Raises :class:`RequestFailed` if its subject is not in its prompt, and for what is too long for the model to read.
+    """
     contexts = [behind(request, prefix) for prefix in ("", *prefixes)]
+    essence = replace(request, prompt=f"{request.subject} is a", subject_start=0)
+    for context in (*contexts, essence):
+        if why := why_too_long(lm, context.prompt, request.target_new):
+            raise RequestFailed(request.id, why)
     starts = [lm.text.subject_last_token(context) for context in contexts]
     try:
         completions = lm.text.completions([(context.prompt, request.target_new) for context in contexts])
     except ValueError as error:
         raise RequestFailed(request.id, str(error)) from error
-    essence = replace(request, prompt=f"{request.subject} is a", subject_start=0)
     start = lm.text.subject_last_token(essence)
     return Case(request, completions, starts, lm.text.prompt(essence.prompt), start)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from editbench.errors import Diverged
 from editbench.method import WeightEdit
+from editbench.models.lengths import fitting
 from editbench.models.prefix import PrefixCache, by_length, cut_for, pass_tokens
 from editbench.requests import Request
 
@@ -156,10 +157,11 @@ class Trainer:
 
 
 def train(method: FineTune, lm: LM, requests: Sequence[Request], rng: torch.Generator) -> WeightEdit:
-    """Fine-tune on ``requests`` in the method's order and return the change."""
-    if not requests:
+    """Fine-tune on ``requests`` in the method's order and return the change; those too long to read are failures."""
+    found, method.failures = fitting(lm, requests)
+    if not found:
         return WeightEdit({})
-    data = samples(lm, requests, method.hparams.loss)
+    data = samples(lm, found, method.hparams.loss)
 
     def report(share: float) -> None:
         method.progress(0.0, f"computing what stays constant: {share:.0%}")

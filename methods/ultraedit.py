@@ -107,9 +107,11 @@ class UltraEdit(Method):
 
     def edit(self, lm: LM, requests: Sequence[Request], rng: torch.Generator) -> Edit:
         """Update the running statistics with ``requests`` and return one step per projection (float32)."""
+        from editbench.models.lengths import fitting
+
         from ._running import Running
 
-        self.failures = {}
+        requests, self.failures = fitting(lm, requests)
         if not requests:
             return WeightEdit({})
         names = self.weight_names(lm)

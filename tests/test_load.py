@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from editbench.errors import BadModel, UserError
-from editbench.models import builtin, load
+from editbench.models import builtin, load, whole
 from editbench.models.builtin import check_model_name
 from editbench.models.load import load_lm, weights_hash
 from editbench.testing.tiny import TINY_KINDS, tiny_lm
@@ -189,6 +191,87 @@ def test_an_unknown_architecture_and_a_broken_config_are_refused_without_a_trace
 def test_weights_that_are_cut_short_are_refused(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(BadModel, match="damaged"):
+        load_lm(str(folder))
+
+
+def rewrite(folder, change):
+    """Change the tensors of a folder's weight file."""
+    tensors = change(dict(load_file(folder / "model.safetensors")))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_a_folder_that_lacks_a_tensor_is_refused_with_its_name(tmp_path, kind):
+    save(tmp_path / "model", kind)
+    names = sorted(load_file(tmp_path / "model" / "model.safetensors"))
+    for name in (names[0], names[len(names) // 2], names[-1]):
+        save(tmp_path / "model", kind)
+        rewrite(tmp_path / "model", lambda tensors, name=name: {n: t for n, t in tensors.items() if n != name})
+        with pytest.raises(BadModel, match="lack") as error:
+            load_lm(str(tmp_path / "model"))
+        assert name.replace("embed_out", "lm_head") in str(error.value)  # which GPT-NeoX calls otherwise in its files
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"), [(2, "hold more blocks, such as model.layers.2."), (4, "lack model.layers.3.")]
+)
+def test_a_folder_of_more_or_fewer_blocks_than_its_config_says_is_refused(folder, blocks, said):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["num_hidden_layers"] == 3
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": blocks, "layer_types": None}))
+    with pytest.raises(BadModel) as error:
+        load_lm(str(folder))
+    assert said in str(error.value)
+
+
+def test_weights_tied_to_others_and_buffers_of_old_checkpoints_are_not_missed(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    rewrite(folder, lambda tensors: {n: t for n, t in tensors.items() if n != "lm_head.weight"})
+    rewrite(folder, lambda tensors: {**tensors, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)})
+    lm = load_lm(str(folder))
+    assert lm.weights_hash == load_lm(str(folder)).weights_hash
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["[1, 2]", "null", "[" * 5000, '{"a": ' + "9" * 5000 + "}", "\0"])
+def test_a_config_of_another_form_is_refused_by_name(folder, name, text):
+    (folder / name).write_text(text)
+    with pytest.raises(BadModel, match=name):
+        load_lm(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("tokenizer.json", "[1]"), ("tokenizer.json", "[" * 5000), ("config.json", '{"model_type": [1]}')],
+)
+def test_whatever_transformers_trips_over_is_said_without_a_traceback(folder, name, text):
+    (folder / name).write_text(text)
+    with pytest.raises(BadModel, match="cannot be loaded"):
+        load_lm(str(folder))
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_weights_that_are_no_file_are_not_waited_for(folder, make):
+    (folder / "model.safetensors").unlink()
+    make(folder / "model.safetensors")
+    with pytest.raises(BadModel, match=r"model\.safetensors is"):
+        load_lm(str(folder))
+
+
+def test_weights_that_cannot_be_read_are_not_called_damaged(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(whole, "_count_in_header", refuse)
+    with pytest.raises(BadModel, match=r"model\.safetensors cannot be read: Permission denied"):
+        load_lm(str(folder))
+
+
+@pytest.mark.parametrize("header", [b"[]", b"[" * 5000, b'{"a": 3}', b'{"a": {"data_offsets": 3}}'])
+def test_a_header_of_another_form_is_damage(folder, header):
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(BadModel, match="damaged"):
         load_lm(str(folder))
 

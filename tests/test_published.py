@@ -243,7 +243,7 @@ def test_records_that_are_fewer_than_their_cell_says_are_not_published(tree: Any
     for path in Path("results").rglob("local/*/cells/4/cell.json"):
         alter(path, lambda cell: cell["counts"].update(records=99))
     result = invoke("results", "publish", "small.yaml")
-    assert result.exit_code == 2 and "has 12 records" in result.stderr and "not 99" in result.stderr
+    assert result.exit_code == 2 and "12 of 99 records" in result.stderr
     assert not list(Path("results/published").glob("**/*"))
 
 

@@ -262,7 +262,7 @@ def test_a_damaged_cell_is_made_anew_and_a_damaged_manifest_is_named_with_what_t
     again = json.loads(cell.read_text())
     assert (again["id"], again["status"], again["counts"]) == (whole["id"], "done", whole["counts"])
     manifest.write_text(manifest.read_text()[:50])
-    with pytest.raises(editbench.UserError, match=f"(?s){manifest}.*delete the folder it lies in"):
+    with pytest.raises(editbench.UserError, match=f"(?s){manifest}.*Copy it again, or delete it"):
         run("none")
     shutil.rmtree(manifest.parent)
     assert run("none").trouble == 0

@@ -3,11 +3,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,14 +99,35 @@ def test_a_results_folder_without_permission_is_refused(tmp_path: Path) -> None:
     ("name", "folder"),
     [
         ("org/model", "org--model"),
-        ("./mine", "mine"),
-        ("a b*c", "a-b-c"),
-        ("..", "unnamed"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB--SmolLM2-135M-Instruct"),
+        ("./mine", r"mine~\w{8}"),
+        ("a b*c", r"a-b-c~\w{8}"),
+        ("..", r"unnamed~\w{8}"),
+        ("", r"unnamed~\w{8}"),
         ("lr=1.0e-4", "lr=1.0e-4"),
+        ("n" * 300, r"n{120}~\w{8}"),
+        ("ü" * 300, r"-{120}~\w{8}"),
     ],
 )
 def test_a_name_becomes_one_harmless_folder(name: str, folder: str) -> None:
-    assert slug(name) == folder
+    assert re.fullmatch(folder, slug(name))
+    assert len(slug(name).encode()) < 200
+
+
+def test_no_two_names_become_one_folder() -> None:
+    names = ["é", "ü", "e\u0301", "-", "a/b", "a--b", "a/-b", "a-/b", "a-b", "zz", "zz.", ".zz", "./zz", "zz/", "a/b/c"]
+    names += ["a--b/c", "a/b--c", "a b", "a\tb", "", "unnamed", ".", "..", "n" * 120, "n" * 121, "n" * 300, "\ud800"]
+    names += [slug(name) for name in names if slug(name) not in names]
+    assert len({slug(name) for name in names}) == len(names)
+
+
+def test_two_labels_that_look_alike_are_two_runs(tmp_path: Path) -> None:
+    plan, _ = small_plan(tmp_path)
+    store, run = Store(tmp_path / "results"), plan.runs[0]
+    folders = {store.run_folder(replace(run, label=label)) for label in ("é", "ü", "a/b", "a--b")}
+    folders |= {store.run_folder(replace(run, suite=suite)) for suite in ("zz", "zz.")}
+    folders |= {store.run_folder(replace(run, model=model)) for model in ("./m", "m", "/m", "ö", "ä")}
+    assert len(folders) == 11
 
 
 def test_a_cell_is_finished_only_once_its_outcome_is_written(tmp_path: Path) -> None:
@@ -164,7 +187,7 @@ def test_a_run_with_a_damaged_manifest_is_left_out_and_named_and_never_written_o
     assert str(path) in said
     assert "editbench run makes it anew" in said
     assert store.damaged("another") == []
-    with pytest.raises(DamagedFile, match="delete the folder it lies in"):
+    with pytest.raises(DamagedFile, match="Copy it again, or delete it"):
         store.manifest(plan.runs[0])
 
 

@@ -26,7 +26,8 @@ from editbench.analysis.statistics import (
 )
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, AgeMetric, CellMetric, HarmonicMetric, Metric, ProbeMetric
-from editbench.results.store import SHARED_RECORDS, CellResult, Status
+from editbench.results.store import CellResult, Status
+from editbench.results.wholeness import no_records
 
 if TYPE_CHECKING:
     from editbench.results.store import RunResult
@@ -67,14 +68,6 @@ def load_records(
     return frame.assign(age=scale - 1 - frame["position"])
 
 
-def _no_records(path: Path) -> StoreError:
-    """Return what is said of a cell whose records are nowhere: not beside it, nor where published suites have them."""
-    above = path.absolute().parents
-    shared = f", nor is {above[5] / SHARED_RECORDS}, as in published results" if len(above) > 5 else ""
-    again = "Copy it again, or delete that cell's folder and run it again."
-    return StoreError(f"{path} is not there{shared}.", hint=again)
-
-
 class CellFrame:
     """A finished cell with its records, read when first needed; remembers what was computed.
 
@@ -95,16 +88,18 @@ class CellFrame:
     def frame(self) -> pd.DataFrame:
         """Every record of the cell.
 
-        Raises :class:`StoreError` where the file is damaged, or holds fewer records than ``cell.json`` says.
+        Raises :class:`StoreError` where the file is damaged, or holds not as many records as ``cell.json`` says.
         """
         if self._frame is None:
             self._frame = load_records(self.cell.records, self.cell.scale, self.columns, self.cell.where)
             written = int(self.cell.data.get("counts", {}).get("records", 0))
             if written and not self.cell.records.exists():
-                raise _no_records(self.cell.records)
-            if len(self._frame) < written:
+                again = "Copy it again, or delete that cell's folder and run it again."
+                raise StoreError(f"{no_records(self.cell.records)}.", hint=again)
+            if written and len(self._frame) != written:
+                what = "is half-written" if len(self._frame) < written else "is not what was written"
                 raise StoreError(
-                    f"{self.cell.records} is half-written: {len(self._frame):,} of {written:,} records.",
+                    f"{self.cell.records} {what}: {len(self._frame):,} of {written:,} records.",
                     hint="Copy it again, or delete that cell's folder and run it again.",
                 )
         return self._frame

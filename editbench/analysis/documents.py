@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from editbench.base.files import read_lines, refuse_unreadable
+from editbench.base.files import no_plain_file, read_lines, refuse_unreadable
+from editbench.base.parsing import parse_json
 from editbench.capability.spec import DOCUMENTS
 from editbench.errors import StoreError
 from editbench.metrics.capability import counted
@@ -51,6 +51,8 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
     has none. Raises :class:`StoreError` for a damaged file.
     """
     path = cell.records.parent / (SHARED_DOCUMENTS if cell.where else DOCUMENTS)
+    if why := no_plain_file(path):
+        raise StoreError(f"{why}.")
     if not path.is_file():
         return None
     try:
@@ -58,9 +60,9 @@ def read_documents(cell: CellResult) -> pd.DataFrame | None:
             filters = [(name, "==", value) for name, value in cell.where.items()]
             frame = pd.read_parquet(path, columns=list(COLUMNS), filters=filters)
         else:
-            frame = pd.DataFrame([json.loads(line) for line in read_lines(path)], columns=list(COLUMNS))
+            frame = pd.DataFrame([parse_json(line) for line in read_lines(path)], columns=list(COLUMNS))
         return frame.astype(COLUMNS)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, TypeError, AttributeError, StoreError) as error:
         refuse_unreadable(path, error)
         again = "Copy it again." if cell.where else "Copy it again, or delete that cell's folder and run it again."
         raise StoreError(f"{path} is damaged: {str(error).rstrip('.')}.", hint=again) from error

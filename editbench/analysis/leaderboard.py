@@ -15,7 +15,7 @@ from editbench.analysis.aggregate import Value, estimate, evaluate
 from editbench.analysis.capability import failures, with_one_test
 from editbench.analysis.contest import Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
 from editbench.analysis.multiple import Standing
-from editbench.analysis.notes import about_caps, about_intervals, about_ranks, about_settings
+from editbench.analysis.notes import about_caps, about_failures, about_intervals, about_ranks, about_settings
 from editbench.analysis.pareto import front
 from editbench.analysis.selection import choose_runs, key_of, merge_folders, provenance, refuse_mixing, several_machines
 from editbench.base.plain import shortened
@@ -184,6 +184,7 @@ def build(
             *about_intervals(rows, about),
             *about_ranks(rows, about, tests),
             *about_settings(chosen),
+            *about_failures(chosen),
             *[*notes, *unread, *left_out, *other_tests, *failed],
             *machines,
             *about_caps(plan, {row.method for row in rows}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ from editbench.metrics import METRICS, CellMetric, Metric
 if TYPE_CHECKING:
     from editbench.analysis.leaderboard import About, Row
     from editbench.plan.runs import Plan
-    from editbench.results.store import RunResult
+    from editbench.results.store import CellResult, RunResult
 
 _TEST = re.compile(r"exact McNemar|(?:exact )?paired permutation|two-level t(?= over)")
+
+
+_REASON_LENGTH = 100
 
 
 def listed(names: Iterable[str], word: str = "and") -> str:
@@ -106,6 +110,33 @@ def about_settings(runs: Sequence[RunResult]) -> list[str]:
         if hparams
     ]
     return [f"Settings of this suite: {'; '.join(said)}."] if said else []
+
+
+def about_failures(runs: Sequence[RunResult]) -> list[str]:
+    """Say how many requests each method could not edit, at its largest scale where there are any, and why mostly."""
+    found: dict[tuple[str, str], list[CellResult]] = {}
+    for run in runs:
+        failing = [cell for cell in run.cells if cell.status == "done" and cell.data.get("failures")]
+        if failing:
+            key = run.manifest["model"]["name"], run.manifest["label"]
+            found.setdefault(key, []).append(max(failing, key=lambda cell: cell.scale))
+    models = {model for model, _ in found}
+    told = []
+    for (model, label), cells in sorted(found.items()):
+        largest = max(cell.scale for cell in cells)
+        told.append(f"{label}{f' on {model}' if len(models) > 1 else ''} {_failed(largest, cells)}")
+    return [f"Requests that could not be edited, and stayed as they were: {'; '.join(told)}."] if told else []
+
+
+def _failed(scale: int, cells: Sequence[CellResult]) -> str:
+    """Return how many failed at a scale, over seeds, and the commonest reason."""
+    reasons = Counter(reason for cell in cells if cell.scale == scale for reason in cell.data["failures"].values())
+    failed, seeds = reasons.total(), sum(cell.scale == scale for cell in cells)
+    reason = " ".join(min(reasons, key=lambda text: (-reasons[text], text)).split()).rstrip(".")
+    shown = reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 1].rstrip() + "…"
+    every = f"all {scale:,}" if failed == scale * seeds else f"{failed:,} of {scale * seeds:,}"
+    mostly = "mostly " if len(reasons) > 1 else ""
+    return f"{every} at {scale:,}{f' over {seeds} seeds' if seeds > 1 else ''} ({mostly}{shown})"
 
 
 def _plain(value: object) -> str:

@@ -1,30 +1,25 @@
-"""Tensors with plain values beside them, in one safetensors file: checkpoints, and edits that are kept or exported."""
+"""Tensors with plain values beside them, in one file: checkpoints, and edits that are kept or exported."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editbench.base.files import replace_file
+from editbench.base.tensors import load_facts, load_tensors, save_tensors
+from editbench.errors import DamagedFile
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_TOLD = "editbench"
 
 
 def write_data(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write tensors and values that JSON holds, whole or not at all, with what they are. Raises :class:`StoreError`."""
     import torch
-    from safetensors.torch import save
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in data.items() if torch.is_tensor(value)}
     plain = {name: value for name, value in data.items() if name not in tensors}
-    # one entry, for safetensors writes several in any order, and the same data must give the same bytes
-    told = json.dumps({"plain": plain, "about": about}, ensure_ascii=False, sort_keys=True)
-    replace_file(path, save(_apart(tensors), metadata={_TOLD: told}))
+    save_tensors(path, _apart(tensors), {"about": dict(about), "plain": plain})
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -41,20 +36,24 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_data(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what :func:`write_data` wrote: tensors (on the CPU) and values by name, and what they are.
 
-    Raises what safetensors raises for another file, and ``KeyError`` for one of another kind.
+    Raises :class:`~editbench.errors.DamagedFile` for another file, or none, and :class:`~editbench.errors.StoreError`
+    for one that cannot be read.
     """
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        told = json.loads((file.metadata() or {})[_TOLD])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
-    return {**told["plain"], **tensors}, told["about"]
+    found = load_tensors(path)
+    told = _told(path, None if found is None else found.facts)
+    assert found is not None
+    return {**told["plain"], **found.tensors}, told["about"]
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return what a file's data are, without reading them or importing torch. Raises as :func:`read_data`."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {})[_TOLD])["about"]
+    """Return what a file's data are, the file having been found whole; torch is not imported. Raises as above."""
+    about: dict[str, Any] = _told(path, load_facts(path))["about"]
     return about
+
+
+def _told(path: Path, facts: dict[str, Any] | None) -> dict[str, Any]:
+    if facts is None:
+        raise DamagedFile(f"There is no file {path}.")
+    if not {"about", "plain"} <= facts.keys():
+        raise DamagedFile(f"{path} holds something else.")
+    return facts

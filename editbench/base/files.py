@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import shlex
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from editbench.base.parsing import parse_json
 from editbench.errors import DamagedFile, StoreError
 
-MAKE_ANEW = "Copy it again, or delete the folder it lies in: editbench run makes it anew."
+MAKE_ANEW = "Copy it again, or delete it: editbench run makes it anew."
 
 
 RESULTS = "choose another folder, with --results DIR"
@@ -49,8 +52,8 @@ def explained(path: Path, instead: str = RESULTS) -> Iterator[None]:
         raise StoreError(f"Cannot write {path}: {reason}.", hint=hint[0].upper() + hint[1:]) from error
 
 
-def replace_file(path: Path, data: bytes, instead: str = RESULTS) -> None:
-    """Write ``data`` to ``path`` whole or not at all; makes the folders above it.
+def replace_file(path: Path, *data: bytes | memoryview, instead: str = RESULTS) -> None:
+    """Write ``data``, one piece after another, to ``path`` whole or not at all; makes the folders above it.
 
     Raises :class:`StoreError` with ``instead``, how to write elsewhere, as its hint.
     """
@@ -59,7 +62,7 @@ def replace_file(path: Path, data: bytes, instead: str = RESULTS) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines(data)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
@@ -69,12 +72,33 @@ def replace_file(path: Path, data: bytes, instead: str = RESULTS) -> None:
             raise
 
 
+def no_plain_file(path: Path) -> str:
+    """Return why a path that is there cannot be read or written as a file, such as a FIFO, which would wait for ever;
+    "" for a plain file and for a path that is not there.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    if stat.S_ISREG(found.st_mode):
+        return ""
+    return f"{path} is a folder" if stat.S_ISDIR(found.st_mode) else f"{path} is no file but a device, pipe or socket"
+
+
+def _refuse_no_file(path: Path) -> None:
+    if why := no_plain_file(path):
+        raise DamagedFile(f"{why}.", hint="Move it away: editbench run makes it anew.")
+
+
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Append ``lines`` (each ends with a newline) and wait until they are on disk. Raises :class:`StoreError`.
+    """Append ``lines`` (each ends with a newline) and wait until they are on disk.
+
+    Raises :class:`StoreError`, for what is no plain file :class:`DamagedFile`.
 
     A half-written last line that a killed process left behind is cut off first.
     """
     data = "".join(lines).encode()
+    _refuse_no_file(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         truncate_torn(path)
@@ -102,20 +126,30 @@ def _ends_with_newline(file: Any, end: int) -> bool:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the whole lines of a file, without their newlines; a half-written last one is dropped."""
-    if not path.is_file():
+    """Return the whole lines of a file, without their newlines; a half-written last one is dropped.
+
+    Raises :class:`DamagedFile` for what is no plain file or not UTF-8, :class:`StoreError` if it cannot be read.
+    """
+    _refuse_no_file(path)
+    try:
+        data = path.read_bytes()
+        return data[: data.rfind(b"\n") + 1].decode().split("\n")[:-1]
+    except FileNotFoundError:
         return []
-    data = path.read_bytes()
-    return data[: data.rfind(b"\n") + 1].decode().split("\n")[:-1]
+    except OSError as error:
+        raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{path} is damaged: it is not UTF-8.", hint=MAKE_ANEW) from error
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file, or None if it is not there.
 
-    Raises :class:`DamagedFile` if it is damaged, :class:`StoreError` if it cannot be read at all.
+    Raises :class:`DamagedFile` if it is damaged or no file, :class:`StoreError` if it cannot be read at all.
     """
+    _refuse_no_file(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -144,8 +178,29 @@ def check_writable(root: Path, instead: str = RESULTS) -> None:
             pass
 
 
+# A name that is its own folder's, and a hub id, which becomes one; nothing else is spelt like these as a folder.
+_PLAIN = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9._=+-]*[A-Za-z0-9_=+])?"
+_PLAIN_NAME, _HUB_ID = re.compile(_PLAIN), re.compile(f"{_PLAIN}/{_PLAIN}")
+_LONGEST_NAME = 120  # a file system takes 255 bytes, of which temporary names need some
+
+
 def slug(name: str) -> str:
-    """Return ``name`` as one folder name: ``a/b`` becomes ``a--b``, other odd characters ``-``."""
+    """Return ``name`` as one folder name, another one for every other name.
+
+    Plain names stay as they are and a hub id ``a/b`` becomes ``a--b``; what is left of any other name ends with ``~``
+    and 8 hex digits of its sha256.
+    """
+    if len(name) <= _LONGEST_NAME and (_PLAIN_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)):
+        return name.replace("/", "--")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{readable(name)[:_LONGEST_NAME].rstrip('.')}~{digest[:8]}"
+
+
+def readable(name: str) -> str:
+    """Return ``name`` in letters that a folder may have: ``a/b`` becomes ``a--b``, other odd characters ``-``.
+
+    Several names may become one: where they must be told apart, :func:`slug`.
+    """
     return re.sub(r"[^A-Za-z0-9._=+-]", "-", name.strip("./").replace("/", "--")) or "unnamed"
 
 

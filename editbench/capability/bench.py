@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.files import append_lines, read_json, read_lines, replace_file
+from editbench.base.parsing import parse_json
 from editbench.cache import Cache
 from editbench.capability.baseline import baseline
 from editbench.capability.entries import (
@@ -242,7 +243,7 @@ class Bench:
             if key not in wanted or (entry["status"] == "done" and self._same(entry, wanted[key]))
         }
         lines = read_lines(folder / DOCUMENTS)
-        left = [line for line in lines if json.loads(line)["task"] in kept]
+        left = [line for line in lines if parse_json(line)["task"] in kept]
         if len(left) < len(lines) or len(kept) < len(dict(found)):
             replace_file(folder / DOCUMENTS, "".join(line + "\n" for line in left).encode())
             replace_file(folder / ENTRIES, json.dumps(kept, ensure_ascii=False, indent=1).encode())

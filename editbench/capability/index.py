@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from editbench.base.parsing import Unparsable, compose_yaml, read_text
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,11 +92,10 @@ def _refuse_broken(path: Path, on_the_way: tuple[Path, ...] = ()) -> None:
     That is what is no YAML (tags are not looked at), what includes a file that is not there, and a task in a ``.yml``.
     """
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"{path} is no valid YAML: {said}", hint="Mend it, or take it out.") from error
-    keys = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+        root = compose_yaml(read_text(path))
+    except Unparsable as error:
+        raise UserError(f"{path} is no valid YAML: {error}.", hint="Mend it, or take it out.") from error
+    keys = {str(key.value): value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
     if path.suffix == ".yml" and not on_the_way and {"task", "group"} & set(keys):
         raise UserError(f"{path} describes a task, but lm-eval reads files named .yaml alone.", hint="Rename it.")
     given = keys.get("include")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from editbench.base.parsing import Unparsable, parse_json
 from editbench.cache import content_key
 from editbench.capability.original_forms import as_on_hub
 from editbench.errors import UserError
@@ -148,21 +148,31 @@ def _words(files: Sequence[DataFile], split: str) -> list[str]:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a data file. Raises :class:`UserError` for one that cannot be read."""
     try:
-        return _READERS[path.suffix.lower()](path)
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        rows = _READERS[path.suffix.lower()](path)
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {str(error).rstrip('.')}.") from error
+    odd = next((number for number, row in enumerate(rows, 1) if not isinstance(row, dict)), None)
+    if odd is not None:
+        raise UserError(f"{path}, row {odd}: {type(rows[odd - 1]).__name__} instead of an object.")
+    return rows
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    rows = value if isinstance(value, list) else value.get("data")
+    value = parse_json(path.read_bytes())
+    rows = value.get("data") if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise ValueError("expected a list of objects, or one under 'data'")
     return rows
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            rows += [parse_json(line)] if line.strip() else []
+        except Unparsable as error:
+            raise ValueError(f"line {number}: {error.reason}") from error
+    return rows
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -189,12 +199,17 @@ _READERS = {".json": _json, ".jsonl": _json_lines, ".parquet": _parquet, ".csv":
 
 def load(found: LocalDataset, dataset: str, config: str | None) -> Any:
     """Return a ``datasets.DatasetDict`` of the splits found, in memory. Raises :class:`UserError`."""
+    import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
     made = {}
     for split, paths in found.splits.items():
         rows = as_on_hub([row for path in paths for row in read_rows(path)], dataset, config)
-        made[split] = Dataset.from_list(rows)
+        try:
+            made[split] = Dataset.from_list(rows)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:  # columns of several types
+            named = ", ".join(path.name for path in paths)
+            raise UserError(f"{named}: its rows make no table: {str(error).rstrip('.')}.") from error
     return DatasetDict(made)
 
 

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-import yaml
 
-from editbench.base.plain import one_line, shortened
+from editbench.base.plain import shortened
 from editbench.cli.options import RegisteredName, json_option
 from editbench.cli.output import Command, echo_json, say
 
@@ -64,8 +63,9 @@ def _parsed(overrides: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _value(key: str, text: str) -> Any:
+    from editbench.base.parsing import Unparsable, parse_yaml
+
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = f"{key}={shortened(text)}: expected a value as in YAML: {shortened(one_line(str(error)))}"
-        raise click.BadParameter(said, param_hint="--set") from error
+        return parse_yaml(text)[1]
+    except Unparsable as error:
+        raise click.BadParameter(f"{key}={text[:40]}: {error.reason}", param_hint="--set") from error

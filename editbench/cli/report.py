@@ -43,7 +43,7 @@ def command(
     suites, roots = sorted_targets(targets, results)
     stored = [stored_runs(suite, roots, metrics, dtype) for suite in suites or stored_suites(roots)]
     page = render(stored).encode()
-    replace_file(out, page, "choose another file, with --out FILE")
+    replace_file(out, page, instead="choose another file, with --out FILE")
     say(f"{out}: {len(page) / 1e6:.2f} MB, {', '.join(one.about.suite for one in stored)}")
     if show:
         click.launch(str(out))

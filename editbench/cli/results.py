@@ -113,8 +113,8 @@ def readme(published: Path, readme: Path, check: bool) -> None:
         raise click.exceptions.Exit(1)
     else:
         for path, data in stale.items():
-            replace_file(path, data, "choose another folder, with --from DIR")
-        replace_file(readme, wanted.encode(), "choose another file, with --readme FILE")
+            replace_file(path, data, instead="choose another folder, with --from DIR")
+        replace_file(readme, wanted.encode(), instead="choose another file, with --readme FILE")
         say(f"{readme} shows what is in {published}.")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from editbench.base.parsing import Unparsable, parse_json, read_text
 from editbench.datasets.record import Rows
 from editbench.errors import BadData
 
@@ -54,10 +54,7 @@ def read_file(path: Path, name: str = "") -> Rows:
         return Rows(_parquet(path, name), name)
     if path.suffix not in SUFFIXES:
         raise BadData(f"{name} is no dataset file.", f"Expected a file ending in {', '.join(SUFFIXES)}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadData(f"{name} is not UTF-8: {error.reason} at byte {error.start}.") from error
+    text = read_text(path, BadData, name)
     return Rows(_lines(text, name) if path.suffix == ".jsonl" else _json(text, name), name)
 
 
@@ -68,21 +65,21 @@ def _parquet(path: Path, name: str) -> list[Mapping[str, Any]]:
     try:
         # not read_table: it imports pyarrow.dataset and pandas, half a second
         rows: list[Mapping[str, Any]] = pq.ParquetFile(path).read().to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except UnicodeDecodeError as error:
+        raise BadData(f"{name} holds text that is not UTF-8: {error.reason}: {error.object[:40]!r}.") from error
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise BadData(f"{name} cannot be read as parquet: {error}") from error
     return rows
 
 
 def _json(text: str, name: str) -> list[Mapping[str, Any]]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(text)
+    except Unparsable as error:
         # some public sets are JSON lines under the name .json
-        if error.msg == "Extra data" and text[: error.pos].strip().endswith("}"):
+        if error.reason == "Extra data" and text[: error.position].strip().endswith("}"):
             return _lines(text, name)
-        raise BadData(
-            f"{name}, line {error.lineno}, column {error.colno}: {error.msg}.", "Expected valid JSON."
-        ) from error
+        raise BadData(f"{name}{error.place}: {error.reason}.", "Expected valid JSON.") from error
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 and len(value) == 1 else [value]
@@ -97,11 +94,10 @@ def _lines(text: str, name: str) -> list[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            rows.append(_record(json.loads(line), name, f"line {number}"))
-        except json.JSONDecodeError as error:
-            raise BadData(
-                f"{name}, line {number}, column {error.colno}: {error.msg}.", "Expected one JSON object per line."
-            ) from error
+            rows.append(_record(parse_json(line), name, f"line {number}"))
+        except Unparsable as error:
+            said = f"{name}{error.in_line(number)}: {error.reason}."
+            raise BadData(said, "Expected one JSON object per line.") from error
     return rows
 
 

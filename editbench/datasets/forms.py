@@ -140,6 +140,5 @@ def read(rows: Rows, form: Form, target: str) -> tuple[list[Request], list[str]]
         try:
             requests.extend(form.read(record, target))
         except RecordError as fault:
-            name = "" if record.id == str(number) else f" (id {record.id})"
-            faults.append(f"{rows.source}, record {number}{name}: {fault}.")
+            faults.append(f"{rows.source}, {record.called}: {fault}.")
     return form.merge(requests), faults

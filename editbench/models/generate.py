@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editbench.models.call import Call, Phase, positions_of, text_call
+from editbench.models.lengths import readable_part
 from editbench.models.lm import LM
 from editbench.models.partial import kv_cache_copy, last_logits
 
@@ -108,7 +109,7 @@ def plan_batches(lm: LM, questions: Sequence[Question], token_budget: int | None
     batches and get the same numbers for the others. A prompt above the budget is a batch of its own.
     """
     budget = default_token_budget(lm) if token_budget is None else token_budget
-    lengths = [len(ids) for ids in lm.text.prompts(lm.as_read([question.prompt for question in questions]))]
+    lengths = [len(ids) for ids in lm.text.prompts(_texts(lm, questions))]
     batches: list[list[int]] = []
     for i in sorted(range(len(questions)), key=lambda i: (-lengths[i], i)):
         if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > budget:
@@ -139,7 +140,7 @@ def ask_batch(
 
     The outcomes do not depend on which questions share a batch, but for rounding in the last digits.
     """
-    texts = lm.as_read([question.prompt for question in questions])
+    texts = _texts(lm, questions)
     prompts = lm.text.prompts(texts)
     rows = [_Row(i, ids, question) for i, (ids, question) in enumerate(zip(prompts, questions, strict=True))]
     for row, text in zip(rows, texts, strict=True):
@@ -155,6 +156,11 @@ def ask_batch(
         with torch.no_grad():
             _Batch(lm, fit, protocol.max_new_tokens if generate else 0).run()
     return [row.outcome() for row in rows]
+
+
+def _texts(lm: LM, questions: Sequence[Question]) -> list[str]:
+    """Return the prompts as the model reads them, of very long ones as much as tells that they are too long."""
+    return [readable_part(lm, text) for text in lm.as_read([question.prompt for question in questions])]
 
 
 def _targets(lm: LM, prompt: str, question: Question) -> dict[str, list[int]]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
 from editbench.models.remote_code import own_code
 from editbench.models.tokens import TextRules
+from editbench.models.whole import check_described, check_loaded, count_weights
 
 DTYPES = ("float32", "bfloat16", "float16")
 _GIB = 1024**3
@@ -115,9 +114,11 @@ def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple
         return _Source(str(path.parent), str(path.resolve()), gguf=path), None
     local = path.is_dir()
     note(f"looking up {name}")
+    if local:
+        check_described(path)
     try:
         config = AutoConfig.from_pretrained(str(path) if local else name, revision=revision, trust_remote_code=trust)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # whatever a folder holds, transformers trips over in ways of its own
         raise _explain(name, error, local, revision) from error
     if local:
         return _Source(str(path), str(path.resolve())), config
@@ -134,16 +135,21 @@ def _read(name: str, source: _Source, dtype: str, device_map: Any, trust: bool) 
     if source.gguf is not None:
         try:
             return builtin.load_gguf(source.gguf, dtype)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, NotImplementedError) as error:
+        except BadModel:
+            raise
+        except Exception as error:  # as in _find
             raise BadModel(f"{name} cannot be loaded: {_first_line(error)}") from error
     options = {"revision": source.revision, "trust_remote_code": trust}
     more = {"device_map": device_map} if device_map is not None else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, **options)
         weights = {"dtype": getattr(torch, dtype), "use_safetensors": True}
-        return AutoModelForCausalLM.from_pretrained(source.path, **weights, **options, **more), tokenizer
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        weights["output_loading_info"] = True
+        model, info = AutoModelForCausalLM.from_pretrained(source.path, **weights, **options, **more)
+    except Exception as error:  # as in _find
         raise _explain(name, error, Path(source.path).is_dir(), source.revision) from error
+    check_loaded(name, info, model)
+    return model, tokenizer
 
 
 def _first_line(error: BaseException) -> str:
@@ -183,7 +189,10 @@ def _explain(name: str, error: BaseException, local: bool, revision: str | None 
         return BadModel(said, "Code that comes with a model runs only where it is asked for.", _TRUST_IT)
     if "safetensors" in text and "does not appear to have" in text:
         return BadModel(f"{name} has no weights as *.safetensors; pickle files are not loaded.", hint=_ALTERNATIVES)
-    return BadModel(f"{name} cannot be loaded: {_first_line(error)}", hint="" if local else _ALTERNATIVES)
+    said = _first_line(error)
+    if not isinstance(error, (OSError, ValueError, RuntimeError)):  # a mere KeyError('x') says nothing
+        said = f"{type(error).__name__}: {said}"
+    return BadModel(f"{name} cannot be loaded: {said}", hint="" if local else _ALTERNATIVES)
 
 
 def _parameter_count(source: _Source, config: Any, trust: bool) -> int:
@@ -192,12 +201,7 @@ def _parameter_count(source: _Source, config: Any, trust: bool) -> int:
         return _count_in_gguf(source.gguf)
     folder = Path(source.path)
     if folder.is_dir():
-        try:
-            return sum(map(_count_in_header, folder.glob("*.safetensors")))
-        except OSError as error:
-            raise BadModel(f"{error.filename or folder} cannot be read: {error.strerror or error}.") from error
-        except (ValueError, KeyError, struct.error) as error:
-            raise BadModel(f"{folder} has a damaged *.safetensors file.", hint="Copy or download it again.") from error
+        return count_weights(folder)
     if trust:
         return 0
     from transformers import AutoModelForCausalLM
@@ -217,19 +221,6 @@ def _count_in_gguf(path: Path) -> int:
         raise BadModel(
             f"{path} is a damaged GGUF file: {_first_line(error)}", hint="Copy or download it again."
         ) from error
-
-
-def _count_in_header(path: Path) -> int:
-    """Return the number of values in a safetensors file. Raises ``ValueError`` for one that is cut short."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > path.stat().st_size:
-            raise ValueError(path)
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    if header and 8 + length + max(tensor["data_offsets"][1] for tensor in header.values()) != path.stat().st_size:
-        raise ValueError(path)
-    return sum(prod(tensor["shape"]) for tensor in header.values())
 
 
 def _check_memory(name: str, parameters: int, dtype: str, device: torch.device) -> None:

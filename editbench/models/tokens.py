@@ -83,6 +83,11 @@ class TextRules:
         return own if own is not None else (self.eos_id or 0)
 
     @cached_property
+    def longest_token(self) -> int:
+        """Most characters that one token stands for."""
+        return max(map(len, self.tokenizer.get_vocab()), default=1)
+
+    @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokeniser puts before and after a text."""
         bare, framed = self._encode(["a"], special=False)[0], self._encode(["a"])[0]

@@ -5,7 +5,6 @@ Good to a factor of two or three: enough to tell minutes from days. ``editbench 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editbench.base.parsing import parse_json, read_text
 from editbench.base.progress import run_label
 from editbench.capability.cost import tokens
 from editbench.errors import UserError
@@ -99,8 +99,8 @@ def shape_of_name(model: str) -> ModelShape | None:
         return _SMOLLM2_SHAPE
     path = Path(model).expanduser() / "config.json"
     try:
-        return _from_config(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return _from_config(parse_json(read_text(path)))
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
         return None
 
 

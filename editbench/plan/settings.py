@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
-from editbench.errors import UnknownName, UserError
+from editbench.base.parsing import Unparsable, parse_yaml, read_text
+from editbench.errors import BadPlugin, UnknownName, UserError
 from editbench.models.families import family_of
 
 if TYPE_CHECKING:
@@ -34,9 +34,20 @@ class Settings:
 
 
 def published(method: type[Method]) -> dict[str, dict[str, Any]]:
-    """Return the settings in the YAML that lies beside a method's file, by model family; {} if there is none."""
+    """Return the settings in the YAML that lies beside a method's file, by model family; {} if there is none.
+
+    Raises :class:`BadPlugin` for a file of another form.
+    """
     path = Path(inspect.getfile(method)).with_suffix(".yaml")
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        found = parse_yaml(read_text(path, BadPlugin))[1] or {}
+    except Unparsable as error:
+        raise BadPlugin(f"{path}{error.place}: this is no YAML that can be read: {error.reason}.") from error
+    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+        raise BadPlugin(f"{path} does not hold settings by model family.", "Expected e.g. gpt2-xl: {layer: 17}")
+    return found
 
 
 def settings_for(method: type[Method], shape: ModelShape, overrides: Mapping[str, Any] | None = None) -> Settings:

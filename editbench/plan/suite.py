@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from editbench.base.parsing import Unparsable, parse_yaml, read_text
 from editbench.capability.spec import CapabilitySpec, TaskSpec, from_yaml
 from editbench.datasets import DatasetSpec
 from editbench.datasets.files import is_hub_id
@@ -283,11 +284,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
     Raises :class:`UnknownName`, :class:`BadPlugin` or :class:`BadSuite`.
     """
     path = suite_path(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSuite(f"The suite {path} cannot be read: {error}.") from error
-    return parse_suite(text, str(path))
+    return parse_suite(read_text(path, BadSuite, f"The suite {path}"), str(path))
 
 
 def suite_path(name_or_path: str | Path) -> Path:
@@ -303,13 +300,10 @@ def suite_path(name_or_path: str | Path) -> Path:
 def parse_suite(text: str, file: str) -> Suite:
     """Return the suite that this YAML text describes; ``file`` is for messages. Raises :class:`BadSuite`."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        refuse_traps(root, file)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise BadSuite(f"{file}{line}: this is no YAML: {getattr(error, 'problem', error)}.") from error
+        root, values = parse_yaml(text)
+    except Unparsable as error:
+        raise BadSuite(f"{file}{error.place}: this is no YAML that can be read: {error.reason}.") from error
+    refuse_traps(root, file)
     if root is None or not isinstance(values, dict):
         raise BadSuite(f"{file}: a suite is a mapping of keys to values.", f"Keys: {', '.join(Suite.model_fields)}.")
     try:

@@ -9,6 +9,7 @@ is finished. Published results are the same tree, with ``<suite>/records.parquet
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -20,14 +21,18 @@ from editbench.base.files import (
     MAKE_ANEW,
     append_lines,
     explained,
+    no_plain_file,
     pretty_json,
     read_json,
     read_lines,
     replace_file,
     slug,
 )
-from editbench.errors import DamagedFile
+from editbench.base.parsing import parse_json
+from editbench.cache import tell_once
+from editbench.errors import DamagedFile, StoreError
 from editbench.results.lock import hold
+from editbench.results.wholeness import why_no_cell, why_no_manifest, why_not_whole
 
 if TYPE_CHECKING:
     from editbench.plan.runs import RunSpec
@@ -162,18 +167,37 @@ class Store:
         replace_file(self.run_folder(run) / "manifest.json", pretty_json(manifest))
 
     def manifest(self, run: RunSpec) -> dict[str, Any] | None:
-        """Return the run's manifest, or None if it never started."""
-        return read_json(self.run_folder(run) / "manifest.json")
+        """Return the run's manifest, or None if it never started, or it was lost.
+
+        Raises :class:`DamagedFile` for one that is not what was written, :class:`StoreError` if it cannot be read.
+        """
+        return _read_manifest(self.run_folder(run) / "manifest.json")
 
     def cell(self, run: RunSpec, scale: int) -> dict[str, Any] | None:
         """Return a finished cell's ``cell.json``, or None if the cell is not finished.
 
-        One that is damaged is not finished: what wrote it was cut off, or copied it only half.
+        One that is damaged, or that has not the records it says, is not finished: what wrote it was cut off, or
+        copied it only half.
         """
         try:
             return _read_cell(self.cell_folder(run, scale) / "cell.json")
         except DamagedFile:
             return None
+
+    def drop_damaged(self, run: RunSpec, scale: int) -> None:
+        """Take away what is left of a cell that was finished and no longer is what was written, and say so.
+
+        Records that were kept while a cell is made are another matter: they stay. Raises :class:`StoreError`.
+        """
+        folder = self.cell_folder(run, scale)
+        try:
+            _read_cell(folder / "cell.json")
+        except DamagedFile as error:
+            tell_once(f"{error.given} It is made anew.")
+            with explained(folder):
+                for name in ("cell.json", "records.jsonl"):
+                    if not no_plain_file(folder / name):
+                        (folder / name).unlink(missing_ok=True)
 
     def cell_status(self, run: RunSpec, scale: int) -> Status | None:
         """Return how a cell ended, or None if it is not finished."""
@@ -185,8 +209,15 @@ class Store:
         append_lines(self.records_path(run, scale), (record.to_line() for record in records))
 
     def read_records(self, run: RunSpec, scale: int) -> list[dict[str, Any]]:
-        """Return a cell's whole records so far, as dicts."""
-        return [json.loads(line) for line in read_lines(self.records_path(run, scale))]
+        """Return a cell's whole records so far, as dicts. Raises :class:`DamagedFile` for what is no record."""
+        path = self.records_path(run, scale)
+        try:
+            rows = [parse_json(line) for line in read_lines(path)]
+        except ValueError as error:
+            raise DamagedFile(f"{path} is damaged: {error}.", hint=MAKE_ANEW) from error
+        if not all(isinstance(row, dict) and "error" in row for row in rows):
+            raise DamagedFile(f"{path} is damaged: a line of it is no record.", hint=MAKE_ANEW)
+        return rows
 
     def keep_records(self, run: RunSpec, scale: int, n: int) -> None:
         """Drop all but a cell's first ``n`` records. Raises :class:`StoreError`."""
@@ -223,32 +254,67 @@ class Store:
     def scan(self, suite: str | None = None) -> list[RunResult]:
         """Return every run in the folder, or of one suite, in order of path, but those that :meth:`damaged` names."""
         found = []
-        for path in self._manifests(suite):
-            with suppress(DamagedFile):
-                found.append(read_run(path.parent))
+        for folder in self._folders(suite)[0]:
+            with suppress(StoreError):
+                found.append(read_run(folder))
         return found
 
     def damaged(self, suite: str | None = None) -> list[str]:
         """Return a sentence for each run that :meth:`scan` leaves out: its file, and what to do."""
-        found = []
-        for path in self._manifests(suite):
+        folders, found = self._folders(suite)
+        for folder in folders:
             try:
-                read_json(path)
-            except DamagedFile as error:
+                if _read_manifest(folder / "manifest.json") is None:
+                    raise DamagedFile(f"{folder / 'manifest.json'} is not there.", hint=MAKE_ANEW)
+            except StoreError as error:
                 found.append("left out, a run's manifest: " + str(error).replace("\n", " "))
         return found
 
-    def _manifests(self, suite: str | None) -> list[Path]:
-        return sorted((self.root / "runs").glob(f"{slug(suite) if suite else '*'}/*/*/*/manifest.json"))
+    def _folders(self, suite: str | None) -> tuple[list[Path], list[str]]:
+        """Return the folders of runs, and a sentence for each folder on the way that cannot be read.
+
+        A folder is a run's if it has a manifest, or cells: one that never got so far is no run yet.
+        """
+        level, unread = [self.root / "runs"], []
+        for depth in range(4):
+            below: list[Path] = []
+            for folder in level:
+                try:
+                    below += [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    unread.append(f"left out: {folder} cannot be read: {error.strerror or error}.")
+            level = [path for path in below if depth or suite is None or path.name == slug(suite)]
+        return sorted(path for path in level if _is_run(path, unread)), unread
 
 
 def read_run(folder: Path) -> RunResult:
     """Return the run in a folder with a ``manifest.json``; a damaged cell is one that failed.
 
-    Raises :class:`StoreError` where the manifest cannot be read.
+    Raises :class:`StoreError` where the manifest cannot be read or is not there.
     """
-    manifest = read_json(folder / "manifest.json") or {}
+    manifest = _read_manifest(folder / "manifest.json")
+    if manifest is None:
+        raise DamagedFile(f"{folder / 'manifest.json'} is not there.", hint=MAKE_ANEW)
     return RunResult(folder, manifest, _cells(folder, manifest))
+
+
+def _is_run(folder: Path, unread: list[str]) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            names = {entry.name for entry in found}
+        return "manifest.json" in names or any((folder / "cells").glob("*/cell.json"))
+    except OSError as error:
+        unread.append(f"left out: {folder} cannot be read: {error.strerror or error}.")
+        return False
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    data = read_json(path)
+    if data is not None and (why := why_no_manifest(data)):
+        raise DamagedFile(f"{path} is damaged: it is no manifest: {why}.", hint=MAKE_ANEW)
+    return data
 
 
 def _cells(folder: Path, manifest: Mapping[str, Any]) -> tuple[CellResult, ...]:
@@ -256,9 +322,11 @@ def _cells(folder: Path, manifest: Mapping[str, Any]) -> tuple[CellResult, ...]:
     found = []
     for path in folder.glob("cells/*/cell.json"):
         own = path.with_name("records.jsonl")
+        if not path.parent.name.isdecimal():  # a copy that somebody keeps there
+            continue
         try:
-            data = _read_cell(path) or {}
-        except DamagedFile as error:
+            data = _read_cell(path, shared is not None) or {}
+        except StoreError as error:
             said = {"status": "failed", "reason": str(error).replace("\n", " ")}
             found.append(CellResult(int(path.parent.name), said, own, damaged=True))
             continue
@@ -270,10 +338,19 @@ def _cells(folder: Path, manifest: Mapping[str, Any]) -> tuple[CellResult, ...]:
     return tuple(sorted(found, key=lambda cell: cell.scale))
 
 
-def _read_cell(path: Path) -> dict[str, Any] | None:
+def _read_cell(path: Path, shared: bool = False) -> dict[str, Any] | None:
+    """Return what a ``cell.json`` holds, or None if it is not there; its records may lie in a file that is shared.
+
+    Raises :class:`DamagedFile` where it or its records are not what was written.
+    """
     data = read_json(path)
-    if data is not None and not (isinstance(data.get("scale"), int) and data.get("status") in list(Status)):
-        raise DamagedFile(f"{path} is damaged: it has no scale or no status.", hint=MAKE_ANEW)
+    if data is None:
+        return None
+    if why := why_no_cell(data, int(path.parent.name)):
+        raise DamagedFile(f"{path} is damaged: {why}.", hint=MAKE_ANEW)
+    own = path.with_name("records.jsonl")
+    if (own.exists() or not shared) and (why := why_not_whole(own, data)):
+        raise DamagedFile(f"{why}.", hint="Copy it again, or run the suite again: editbench run makes it anew.")
     return data
 
 

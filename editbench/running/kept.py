@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from editbench.base.data import read_about, read_data, write_data
 from editbench.edits import EDIT_FILE, KINDS
-from editbench.errors import BadData, BadModel, UserError
+from editbench.errors import BadData, BadModel, StoreError, UserError
 from editbench.ledger import Ledger
 from editbench.models.load import model_hash
 from editbench.plan.registry import load_method
@@ -120,9 +119,14 @@ def about_edit(path: Path) -> dict[str, Any]:
     try:
         about = read_about(path)
         about["edits"], about["weights"], about["model"]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise BadData(f"{path} is no edit: {error}.", "Expected a file written by: editbench export --delta") from error
+    except (StoreError, KeyError, ValueError, TypeError) as error:
+        expected = "Expected a file written by: editbench export --delta"
+        raise BadData(f"{path} is no edit: {_said(error)}", expected) from error
     return about
+
+
+def _said(error: Exception) -> str:
+    return error.given if isinstance(error, UserError) else f"{error}."
 
 
 def apply_edit(model: Any, path: str | Path, *, trust_source: bool = False) -> Ledger | None:

@@ -113,19 +113,21 @@ class Runner:
 
     def carry_out(self, run: RunSpec) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
-        self.store.manifest(run)  # one that is damaged is said before a model is loaded
+        begun = self.store.manifest(run)  # one that is damaged is said before a model is loaded
         missing = self._missing(run)
         for scale in run.scales:
             status = self.store.cell_status(run, scale)
             if status is not None and scale not in missing:
                 self.progress.cell_done(scale, status.value, ALREADY_THERE)
-        if not missing:
+        if not missing and begun is not None:  # one that was lost is written anew
             return
         lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
         with self.store.lock(run):
             self._refuse_other_weights(run, lm)
             scales = self._missing(run)  # another process may have done some meanwhile
-            if scales:
+            for scale in scales:
+                self.store.drop_damaged(run, scale)
+            if scales or begun is None:
                 self._carry_out(run, lm, scales)
 
     def _carry_out(self, run: RunSpec, lm: LM, scales: list[int]) -> None:

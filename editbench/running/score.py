@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editbench.base.data import read_about
-from editbench.base.files import check_writable, slug
+from editbench.base.files import check_writable, readable
 from editbench.base.progress import run_label
 from editbench.datasets import DatasetSpec
 from editbench.edits import EDIT_FILE
@@ -54,7 +54,7 @@ class Entry:
     @property
     def shown(self) -> str:
         """The label."""
-        return self.label or slug(Path(self.model).name.removesuffix(".gguf"))
+        return self.label or readable(Path(self.model).name.removesuffix(".gguf"))
 
 
 def is_edit(name: str) -> bool:
@@ -79,7 +79,7 @@ def with_base(entry: Entry) -> Entry:
 
 def suite_of(dataset: DatasetSpec) -> Suite:
     """Return a suite that asks all there is in a dataset, for entries that belong to no other."""
-    name = slug(Path(dataset.path or dataset.name).name).lstrip("._-") or "data"
+    name = readable(Path(dataset.path or dataset.name).name).lstrip("._-") or "data"
     model, method = ModelSpec(name="any"), MethodSpec(method=METHOD)
     title = f"Models edited elsewhere, asked about {name}"
     return Suite(name=f"score-{name}", title=title, dataset=dataset, models=[model], methods=[method], scales=[1])

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
 from editbench.base.data import read_about, read_data, write_data
 from editbench.base.meter import peak_memory, reset_peak_memory, timed
+from editbench.errors import StoreError
 from editbench.ledger import Ledger
 from editbench.measure.collapse import jumped, perplexity
 from editbench.measure.facts import EditFacts
@@ -179,5 +178,5 @@ def checkpoint_position(path: Path) -> int | None:
     """Return how many requests were in the model when a checkpoint was written, or None if there is none to use."""
     try:
         return int(read_about(path)["stream"]["done"])
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except (StoreError, KeyError, ValueError, TypeError):  # there is none, or it is damaged
         return None
