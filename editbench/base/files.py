@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,20 +40,43 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all; makes the folders above it. Raises :class:`StoreError`."""
+    """Write ``data`` to ``path`` whole or not at all; makes the folders above it, and keeps the mode of what was there.
+
+    What a symbolic link leads to is replaced, never the link. Raises :class:`StoreError`, for what is no file too.
+    """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        place = end_of(path)
+        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644
+        handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(place)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def end_of(path: Path) -> Path:
+    """Return the file that is written when ``path`` is: what a symbolic link leads to, else ``path`` itself.
+
+    Raises :class:`StoreError` for what can be no file: a folder, a device, a FIFO, a link to nothing. Such are neither
+    opened nor replaced.
+    """
+    if not os.path.lexists(path):
+        return path
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise StoreError(f"Cannot write {path}: it is a link to {path.readlink()}, which is not there.") from None
+    if stat.S_ISREG(mode):
+        return Path(os.path.realpath(path))
+    what = "a folder" if stat.S_ISDIR(mode) else "a FIFO" if stat.S_ISFIFO(mode) else "a device or socket"
+    raise StoreError(f"Cannot write {path}: it is {what}.", "Expected a file, or a name that is free.")
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
