@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -333,10 +334,19 @@ def test_a_folder_with_something_in_it_is_never_overwritten_and_an_empty_one_is_
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    assert export(tmp_path / "empty", "--delta").exit_code == 0
-    assert (tmp_path / "empty" / DELTA).is_file()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "dangling").symlink_to("gone")
+    os.mkfifo(tmp_path / "fifo")
+    assert export(tmp_path / "link", "--delta").exit_code == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "empty" / DELTA).is_file()
     monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("loaded"))
-    for name, said in (("full", "is not empty"), ("empty", "is not empty"), ("file", "is a file")):
+    for name, said in (
+        ("full", "is not empty: it holds mine.txt"),
+        ("link", "is not empty"),
+        ("file", "is a file"),
+        ("fifo", "is a FIFO"),
+        ("dangling", "is a symbolic link"),
+    ):
         result = export(tmp_path / name)
         assert result.exit_code == 2 and said in result.stderr and "--to FOLDER" in result.stderr
     assert files(tmp_path / "full") == {"mine.txt": b"mine"}

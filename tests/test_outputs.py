@@ -16,6 +16,7 @@ import pytest
 from click.testing import Result
 from test_published import alter, invoke, set_to, tree
 
+import editbench.base.outputs
 from editbench.base.files import replace_file
 from editbench.base.outputs import LOCK, MARK, OwnFolder
 from editbench.errors import StoreError
@@ -308,6 +309,15 @@ def test_a_publish_that_is_killed_anywhere_leaves_the_old_or_the_new_and_every_f
         publish("small.yaml", store.root, PUBLISHED)
         assert snapshot(PUBLISHED) == new, kills
     assert kills > 40
+
+
+@pytest.mark.usefixtures("tree")
+def test_of_two_that_publish_into_one_folder_the_second_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted("results", "publish", "small.yaml", "--methods", "none")
+    monkeypatch.setattr(editbench.base.outputs, "WAIT_SECONDS", 0.1)
+    with OwnFolder(PUBLISHED, "--to DIR").held():
+        assert "Another editbench is writing into results/published" in refused("results", "publish", "small.yaml")
+    accepted("results", "publish", "small.yaml")
 
 
 def test_a_folder_whose_writing_is_killed_anywhere_is_ours_afterwards(tmp_path: Path) -> None:

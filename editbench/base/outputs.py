@@ -64,12 +64,13 @@ class OwnFolder:
     def held(self) -> Iterator[None]:
         """Make the folder and hold it for this process. Raises :class:`StoreError` where another one keeps it."""
         self.refuse_foreign()
-        try:
-            with with_option(self.option), explained(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
+        with with_option(self.option), explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
                 self._lock.acquire()
-        except Timeout as error:
-            raise StoreError(f"Another editbench is writing into {self.folder}.", hint="Wait for it to end.") from error
+            except Timeout as error:
+                said = f"Another editbench is writing into {self.folder}."
+                raise StoreError(said, hint="Wait for it to end.") from error
         try:
             yield
         finally:
