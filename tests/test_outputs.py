@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,6 @@ import editbench.base.outputs
 from editbench.base.files import replace_file
 from editbench.base.outputs import LOCK, MARK, OwnFolder
 from editbench.errors import StoreError
-from editbench.publish.published import publish
 from editbench.report.page.seal import is_sealed, sealed
 from editbench.report.readme import BEGIN, END
 from editbench.results.store import SHARED_RECORDS, Store
