@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -445,16 +446,20 @@ def test_the_control_is_exported_as_the_unedited_model_and_as_an_empty_delta(
 def test_a_folder_with_something_in_it_is_never_overwritten_and_an_empty_one_is_filled(
     export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "full").mkdir()
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    assert export(tmp_path / "empty", "--delta").exit_code == 0
-    assert (tmp_path / "empty" / EDIT_FILE).is_file()
+    for name, to in (("link", "empty"), ("dangling", "gone")):
+        (tmp_path / name).symlink_to(to)
+    os.mkfifo(tmp_path / "fifo")
+    assert export(tmp_path / "link", "--delta").exit_code == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "empty" / EDIT_FILE).is_file()
     monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("loaded"))
-    for name, said in (("full", "is not empty"), ("empty", "is not empty"), ("file", "is a file")):
+    others = {"full": "is not empty: it holds mine.txt", "link": "is not empty", "file": "is a file"}
+    for name, said in {**others, "fifo": "is a FIFO", "dangling": "is a symbolic link"}.items():
         result = export(tmp_path / name)
-        assert result.exit_code == 2 and said in result.stderr and "--to FOLDER" in result.stderr
+        assert result.exit_code == 2 and said in result.stderr and "--to FOLDER" in result.stderr, name
     assert files(tmp_path / "full") == {"mine.txt": b"mine"}
 
 

@@ -163,9 +163,9 @@ def test_every_kind_is_drawn_of_one_method_of_one_scale_and_of_strange_names(
     result = invoke("fig", root, "--preset", preset, "--format", "pdf,svg,png,pgf", "--out", out, "--data")
     assert (result.exit_code, result.stderr) == (0, "")
     begins = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG", "pgf": b"% A figure", "csv": b"suite,"}
-    made = sorted(path.name for path in out.iterdir())
+    made = sorted(path.name for path in out.glob("[!.]*"))
     assert made == sorted(f"fig-{name}.{suffix}" for name in KINDS for suffix in begins)
-    for path in out.iterdir():
+    for path in out.glob("[!.]*"):
         assert path.read_bytes().startswith(begins[path.suffix[1:]])
 
 
@@ -188,7 +188,7 @@ def test_the_same_results_give_the_same_bytes_in_another_process(tmp_path: Path)
     code = "import sys; from editbench.cli import main; main()"
     command = [sys.executable, "-c", code, "plot", "fig", *options, "--out", str(tmp_path / "b")]
     subprocess.run(command, check=True, capture_output=True)
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    files = sorted(path.name for path in (tmp_path / "a").glob("[!.]*"))
     assert len(files) == 10
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
@@ -243,7 +243,7 @@ def test_without_capability_all_other_kinds_are_drawn_and_how_to_measure_it_is_s
     root = fill(tmp_path, without_capability)
     result = invoke("fig", root, "--format", "png", "--out", tmp_path / "f")
     assert result.exit_code == 0
-    assert {path.stem for path in (tmp_path / "f").iterdir()} == {
+    assert {path.stem for path in (tmp_path / "f").glob("[!.]*")} == {
         f"fig-{name}" for name in KINDS if name not in ("capability", "drift")
     }
     for name in ("capability", "drift"):

@@ -31,6 +31,9 @@ def test_the_readme_is_stale_until_the_command_makes_it_anew() -> None:
     assert "(results/published/figures/small-scale.svg)" in text and b"<svg" in numbers.with_suffix(".svg").read_bytes()
     numbers.write_text("changed")
     assert invoke("results", "readme", "--check").exit_code == 1
+    refused = invoke("results", "readme")
+    assert refused.exit_code == 2 and f"{numbers} is in the way" in refused.stderr and numbers.read_text() == "changed"
+    numbers.unlink()
     assert invoke("results", "readme").exit_code == 0 and "local" in numbers.read_text()
     readme.write_text("# no markers\n")
     assert invoke("results", "readme").exit_code == 2
@@ -63,7 +66,7 @@ def test_the_commands_that_are_named_have_the_options_that_were_given() -> None:
 
 
 @pytest.mark.usefixtures("tree")
-def test_the_command_draws_figures_anew_that_look_otherwise_and_the_check_lets_them_be() -> None:
+def test_figures_that_are_gone_are_drawn_anew_and_the_check_lets_those_be_that_look_otherwise() -> None:
     readme = Path("README.md")
     readme.write_text(f"{BEGIN}\n{END}\n")
     publish("small", Path("results"), Path("results/published"))
@@ -72,6 +75,7 @@ def test_the_command_draws_figures_anew_that_look_otherwise_and_the_check_lets_t
     before = drawing.read_bytes()
     drawing.write_bytes(b"drawn with other fonts")
     assert invoke("results", "readme", "--check").exit_code == 0
+    drawing.unlink()
     assert invoke("results", "readme").exit_code == 0 and drawing.read_bytes() == before
 
 

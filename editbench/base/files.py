@@ -55,18 +55,21 @@ def explained(path: Path, instead: str = RESULTS) -> Iterator[None]:
 def replace_file(path: Path, *data: bytes | memoryview, instead: str = RESULTS) -> None:
     """Write ``data``, one piece after another, to ``path`` whole or not at all; makes the folders above it.
 
-    Raises :class:`StoreError` with ``instead``, how to write elsewhere, as its hint.
+    What a symbolic link leads to is replaced, never the link, and the mode of what was there is kept. Raises
+    :class:`StoreError` with ``instead``, how to write elsewhere, as its hint; for what is no file too.
     """
     with explained(path, instead):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        place = end_of(path)
+        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644
+        handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.writelines(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(place)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -88,6 +91,24 @@ def no_plain_file(path: Path) -> str:
 def _refuse_no_file(path: Path) -> None:
     if why := no_plain_file(path):
         raise DamagedFile(f"{why}.", hint="Move it away: editbench run makes it anew.")
+
+
+def end_of(path: Path) -> Path:
+    """Return the file that is written when ``path`` is: what a symbolic link leads to, else ``path`` itself.
+
+    Raises :class:`StoreError` for what can be no file: a folder, a device, a FIFO, a link to nothing. Such are neither
+    opened nor replaced.
+    """
+    if not os.path.lexists(path):
+        return path
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise StoreError(f"Cannot write {path}: it is a link to {path.readlink()}, which is not there.") from None
+    if stat.S_ISREG(mode):
+        return Path(os.path.realpath(path))
+    what = "a folder" if stat.S_ISDIR(mode) else "a FIFO" if stat.S_ISFIFO(mode) else "a device or socket"
+    raise StoreError(f"Cannot write {path}: it is {what}.", "Expected a file, or a name that is free.")
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:

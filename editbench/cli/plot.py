@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 )
 @click.option("--format", "formats", type=CommaList(), default="pdf", show_default=True, help="Of pdf, pgf, svg, png.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("figures"), show_default=True, help="Folder for figures."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("figures"),
+    show_default=True,
+    help="Folder for figures: new, empty, or made by this command.",
 )
 @click.option("--metric", "metrics", type=CommaList(), help="Instead of the suite's; each kind takes what it can show.")
 @click.option("--scale", "scales", type=CommaList(int), help="Only these scales.")
@@ -43,23 +47,26 @@ def command(targets: tuple[str, ...], results: Path, out: Path, **given: Any) ->
 
     A DIR is a results folder, instead of --results; several are merged. Runs are chosen as by: editbench leaderboard.
     """
-    from editbench.report.figures.book import Order, check_metrics, files, look_of, pages
-    from editbench.report.figures.writing import put
+    from editbench.base.outputs import OwnFolder
+    from editbench.report.figures.book import Order, check_metrics, files, look_of, names, pages
 
     kinds = () if "all" in given["kinds"] else tuple(dict.fromkeys(given["kinds"]))
     order = Order(kinds, given["preset"], tuple(dict.fromkeys(given["formats"])), given["data"])
     metrics = given["metrics"] or []
     _check(order, metrics)
     check_metrics(metrics, kinds)
+    own = OwnFolder(out, "--out DIR")
+    own.refuse_foreign()
     suites, roots = sorted_targets(targets, results)
     evidence = _evidence(suites, roots, order, given)
     found, notes = pages(evidence, kinds)
     look = look_of(evidence, order.preset)
     for note in notes:
         say(note, err=True)
+    own.refuse_in_the_way([name for page in found for name in names(page, order)])
     for page in found:
         for name, data in files(page, look, order):
-            put(out / name, data)
+            own.write({name: data})
             say(str(out / name))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("report.html"),
     show_default=True,
-    help="The page; replaced if it is there.",
+    help="The page; one that this command wrote, as it wrote it, is replaced.",
 )
 @click.option("--metrics", type=CommaList(), help="Columns, instead of the suite's; see: editbench list metrics")
 @dtype_option
@@ -37,23 +37,15 @@ def command(
     """
     from editbench.analysis.stored import stored_runs, stored_suites
     from editbench.base.files import replace_file
+    from editbench.base.outputs import refuse_others
     from editbench.report.page.page import render
+    from editbench.report.page.seal import is_sealed, sealed
 
-    _check_out(out)
+    refuse_others(out, "--out FILE", is_sealed)
     suites, roots = sorted_targets(targets, results)
     stored = [stored_runs(suite, roots, metrics, dtype) for suite in suites or stored_suites(roots)]
-    page = render(stored).encode()
+    page = sealed(render(stored).encode())
     replace_file(out, page, instead="choose another file, with --out FILE")
     say(f"{out}: {len(page) / 1e6:.2f} MB, {', '.join(one.about.suite for one in stored)}")
     if show:
         click.launch(str(out))
-
-
-def _check_out(out: Path) -> None:
-    """Refuse, before anything is read, a page that could not be written."""
-    from editbench.errors import UserError
-
-    if out.is_dir():
-        raise UserError(f"{out} is a folder.", "Expected a file name.", f"--out {out / 'report.html'}")
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"There is no folder {out.parent} for the page.", hint=f"Make it: mkdir -p {out.parent}")

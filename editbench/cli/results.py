@@ -93,15 +93,15 @@ def publish(suite: str, results: Path, to: Path, methods: list[str] | None, dtyp
 def readme(published: Path, readme: Path, check: bool) -> None:
     """Make the README's part about published results anew, and the figures it shows."""
     from editbench.base.files import replace_file
-    from editbench.publish.published import published_boards
+    from editbench.publish.published import draw, published_boards
     from editbench.report.readme import figures, filled
 
+    text = _text(readme)
     boards = published_boards(published)
     files = figures(boards)
     folder = published / "figures"
     seen = Path(os.path.relpath(folder, readme.parent)).as_posix()
     drawn = {suite: [f"{seen}/{name}" for name in found if name.endswith(".svg")] for suite, found in files.items()}
-    text = readme.read_text(encoding="utf-8")
     wanted = filled(text, boards, drawn)
     drawings = {folder / name: data for found in files.values() for name, data in found.items()}
     same = _is_drawn if check else _is_written
@@ -112,10 +112,23 @@ def readme(published: Path, readme: Path, check: bool) -> None:
         say(f"{readme} is not up to date. Type: {_readme_command(published, readme)}", err=True)
         raise click.exceptions.Exit(1)
     else:
-        for path, data in stale.items():
-            replace_file(path, data, instead="choose another folder, with --from DIR")
+        if stale:
+            draw(published, {path.name: data for path, data in stale.items()})
         replace_file(readme, wanted.encode(), instead="choose another file, with --readme FILE")
         say(f"{readme} shows what is in {published}.")
+
+
+def _text(readme: Path) -> str:
+    """Return the README as it is, the ends of its lines too. Raises :class:`UserError` for what is no text file."""
+    from editbench.base.files import end_of, explained
+    from editbench.base.outputs import with_option
+
+    with with_option("--readme FILE"), explained(readme):
+        data = end_of(readme).read_bytes()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{readme} is not UTF-8: {error}.", hint="Name another: --readme FILE") from error
 
 
 def _readme_command(published: Path, readme: Path = _README) -> str:

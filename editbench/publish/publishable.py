@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from editbench.base.plain import shortened
@@ -42,6 +42,7 @@ def problems(run: RunResult, suite: str, root: Path) -> list[Problem]:
     elsewhere = [] if root == Path("results") else ["--results", str(root)]
     hints = {
         "dirty": f"Commit what is changed, then run it anew: {shlex.join([*command, '--results', 'NEW_FOLDER'])}",
+        "weights": f"Run it anew: {shlex.join([*command, '--results', 'NEW_FOLDER'])}",
         "unknown": "Install editbench and the method from git checkouts (pip install -e .), then run it anew: "
         + shlex.join([*command, "--results", "NEW_FOLDER"]),
         "pin": f"Pin the model: {shlex.join([*command, *elsewhere])} --revision {_commit_of(run)}",
@@ -71,12 +72,18 @@ def _dirty(state: Mapping[str, Any] | None) -> bool:
 
 
 def _pins(run: RunResult) -> list[tuple[str, str]]:
-    """Look for models of the hub that are named without a commit: another download may be another model."""
+    """Look for models that another download, or another folder of that name, may not be.
+
+    One of the hub is pinned by its commit, one of this disk, whatever its path, by the hash of its weights.
+    """
     model = run.manifest["model"]
     found = []
     if _is_of_hub(model["name"], model["source"]) and not _COMMIT.fullmatch(model["revision"] or ""):
         given = f"pinned to {model['revision']!r}, which may move" if model["revision"] else "not pinned to a commit"
         found.append(("pin", f"the model {model['name']} is {given}"))
+    loaded = any(cell.status is Status.DONE for cell in run.cells)
+    if loaded and _is_local(model["source"]) and not model["weights_hash"]:
+        found.append(("weights", f"the hash of the weights of {model['name']} is not known"))
     for scale, scored in (run.manifest.get("scored") or {}).items():
         commit = scored["source"].partition("@")[2]
         if _is_of_hub(scored["name"], scored["source"]) and not _COMMIT.fullmatch(commit):
@@ -85,8 +92,12 @@ def _pins(run: RunResult) -> list[tuple[str, str]]:
 
 
 def _is_of_hub(name: str, source: str) -> bool:
-    """Return whether a model came from the hub: what is on this disk has its path, or its own name, as its source."""
-    return "/" in name and (source == name or source.startswith(f"{name}@"))
+    """Return whether a model came from the hub: its id is its source, where a folder or file has its whole path."""
+    return "/" in name and not _is_local(source) and (source == name or source.startswith(f"{name}@"))
+
+
+def _is_local(source: str) -> bool:
+    return PurePosixPath(source).is_absolute() or PureWindowsPath(source).is_absolute()
 
 
 def _cells(run: RunResult) -> list[tuple[str, str]]:

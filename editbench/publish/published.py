@@ -6,17 +6,17 @@ that whatever reads results reads these too.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.analysis.selection import Key, key_of, refuse_mixing
 from editbench.analysis.stored import shown_runs, stored_leaderboard, suite_name
-from editbench.base.files import check_writable, explained, pretty_json, replace_file, slug
+from editbench.base.files import check_writable, pretty_json, replace_file
+from editbench.base.outputs import OwnFolder, with_option
 from editbench.errors import StoreError, UserError
+from editbench.publish.placed import HEAD, INDEX, TO, SuiteFolder, adopt, adoptable
 from editbench.publish.publishable import named, refuse_unpublishable
 from editbench.results.store import SHARED_DOCUMENTS, SHARED_RECORDS, CellResult, RunResult, Status, Store
 
@@ -69,34 +69,62 @@ def publish(
     Raises :class:`UserError` for runs that are not clean, pinned and finished, or that could not stand in one table
     with what is published.
     """
-    name = suite_name(suite)
+    name, own, place = suite_name(suite), OwnFolder(to, TO), SuiteFolder(to, suite_name(suite))
+    _refuse_itself(root, to)
+    if not adoptable(to):
+        own.refuse_foreign()
     runs, notes = shown_runs(suite, root, dtype)
     runs = _of_labels(runs, labels, name)
     if not runs:
         raise UserError(f"There are no results of {name} in {root}.", hint=f"editbench run --suite {suite}")
     refuse_unpublishable(runs, suite, root)
-    check_writable(to)
-    _restore(to, name)
-    _refuse_damaged(to)
-    done = Publication(name, to, notes=notes)
-    together = _joined(Store(to).scan(name), runs, done)
-    if done.changed:
-        refuse_mixing(together)
-        with _rebuilt(to, name) as folder:
-            _write(folder, together)
-    index = _index(Store(to).scan())
-    readme = to / "README.md"
-    if not readme.is_file() or readme.read_bytes() != index:
-        replace_file(readme, index)
+    with with_option(TO):
+        check_writable(to)
+    adopt(to)
+    with own.held():
+        place.settle()
+        place.refuse_foreign()
+        own.refuse_in_the_way([INDEX])
+        _refuse_damaged(to, place.folder)
+        done = Publication(name, to, notes=notes)
+        together = _joined(Store(to).scan(name), runs, done)
+        if done.changed or place.own.missing():
+            refuse_mixing(together)
+            own.write({})  # marked from the first file on
+            with place.rebuilt() as folder:
+                _write(folder, together)
+        own.write({INDEX: _index(_published(to))})
     return done
 
 
-def _refuse_damaged(to: Path) -> None:
-    """Raise :class:`StoreError` where published results cannot all be read: written anew, they would be lost."""
+def _refuse_itself(root: Path, to: Path) -> None:
+    """Raise :class:`UserError` where runs would be published into the folder that they are taken from."""
+    place, source = to.resolve(), root.resolve()
+    if place == source or place.is_relative_to(source / "runs"):
+        raise UserError(
+            f"{to} is where the results of {root} lie.",
+            "Expected another folder to publish them to. Nothing was written.",
+            f"Name it: {TO}",
+        )
+
+
+def _refuse_damaged(to: Path, known: Path) -> None:
+    """Raise :class:`StoreError` where published results cannot all be read: written anew, they would be lost.
+
+    The suite whose folder is ``known`` has no records but those that were published.
+    """
     store = Store(to)
-    cells = [str(cell.data["reason"]) for run in store.scan() for cell in run.cells if cell.damaged]
+    found = store.scan()
+    cells = [str(cell.data["reason"]) for run in found for cell in run.cells if cell.damaged]
     if damaged := [*store.damaged(), *cells]:
         raise StoreError("\n".join([f"Nothing was published: {to} cannot all be read.", *damaged]))
+    for folder in sorted({run.folder.parents[2] for run in _published(to)} - {known}):
+        _count(folder / SHARED_RECORDS)
+
+
+def _published(to: Path) -> list[RunResult]:
+    """Return the runs of all suites that were published; what somebody else laid there is not among them."""
+    return [run for run in Store(to).scan() if OwnFolder(run.folder.parents[2], TO).marked]
 
 
 def _of_labels(runs: Sequence[RunResult], labels: Sequence[str] | None, suite: str) -> list[RunResult]:
@@ -142,40 +170,6 @@ def _same(one: RunResult, other: RunResult) -> bool:
 
 
 # -- files
-
-
-def _beside(to: Path, suite: str) -> tuple[Path, Path, Path]:
-    """Return the suite's folder, and where the next and the last one lie for a moment."""
-    return to / "runs" / slug(suite), to / f".new-{slug(suite)}", to / f".old-{slug(suite)}"
-
-
-def _restore(to: Path, suite: str) -> None:
-    """Undo what a process that was killed left half done."""
-    folder, new, old = _beside(to, suite)
-    with explained(folder):
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _rebuilt(to: Path, suite: str) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of the suite's when all is written."""
-    folder, new, old = _beside(to, suite)
-    with explained(folder):
-        new.mkdir(parents=True)
-    try:
-        yield new
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    with explained(folder):
-        folder.parent.mkdir(exist_ok=True)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(folder: Path, runs: Sequence[RunResult]) -> None:
@@ -252,9 +246,7 @@ def _write_documents(path: Path, runs: Sequence[RunResult]) -> None:
 def _index(runs: Sequence[RunResult]) -> bytes:
     """Return the page that lists what is published: a line per suite."""
     lines = [
-        "# Published results",
-        "",
-        "Written by `editbench results publish`; `../README.md` explains every file and column.",
+        f"{HEAD}`../README.md` explains every file and column.",
         "",
         "| suite | models | methods | seeds | scales | records | commits |",
         "|---|---|---|---|---|---|---|",
@@ -265,11 +257,9 @@ def _index(runs: Sequence[RunResult]) -> bytes:
 
 
 def _line(suite: str, runs: Sequence[RunResult]) -> str:
-    import pyarrow.parquet as pq
-
     from editbench.report import escape
 
-    records = pq.read_metadata(runs[0].folder.parents[2] / SHARED_RECORDS).num_rows
+    records = _count(runs[0].folder.parents[2] / SHARED_RECORDS)
     manifests = [run.manifest for run in runs]
     commits = sorted({str(m["checkout"]["commit"])[:10] for m in manifests})
     cells = [
@@ -284,7 +274,29 @@ def _line(suite: str, runs: Sequence[RunResult]) -> str:
     return "| " + " | ".join(escape.markdown(cell) for cell in cells) + " |"
 
 
+def _count(path: Path) -> int:
+    """Return how many records a shared file has. Raises :class:`StoreError` for one that is damaged or not there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        given = f"Nothing was published: cannot read {path}: {str(error).rstrip('.')}."
+        hint = "Put it back (git checkout), or remove its suite's folder and publish it anew."
+        raise StoreError(given, hint=hint) from error
+
+
 def published_boards(folder: Path) -> list[Leaderboard]:
     """Return the leaderboard of every published suite, in order of name; none if nothing is published."""
     suites = sorted({str(run.manifest["suite"]) for run in Store(folder).scan()})
     return [stored_leaderboard(suite, folder) for suite in suites]
+
+
+def draw(folder: Path, figures: Mapping[str, bytes]) -> None:
+    """Write figures by their files' names into a folder of published results.
+
+    Raises :class:`StoreError`, before anything is written, where one would replace what is not ours.
+    """
+    adopt(folder)
+    OwnFolder(folder, "--from DIR").write({f"figures/{name}": data for name, data in figures.items()})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editbench.base.files import replace_file
+from editbench.base.outputs import refuse_others, with_option
 from editbench.errors import UserError
 from editbench.report.figures.style import BLUE, GREEN, VERMILION
 
@@ -29,15 +32,12 @@ _SIZE = (7.0, 3.0)  # inches
 def check_figure_path(path: Path) -> None:
     """Refuse, before anything is computed, a figure that could not be written.
 
-    Raises :class:`UserError` for a suffix that is no format, and for a folder that is not there.
+    Raises :class:`UserError` for a suffix that is no format, a folder that is not there, and a file that is.
     """
     if path.suffix.lower() not in SUFFIXES:
         hint = f"Such as {path.with_suffix('.svg')}." if path.name else ""
         raise UserError(f"{path} is no figure.", f"Expected a name that ends in {', '.join(SUFFIXES)}.", hint)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder.", "Expected a file name for the figure.")
-    if not path.parent.is_dir():
-        raise UserError(f"There is no folder {path.parent} for the figure.", hint=f"Make it: mkdir -p {path.parent}")
+    refuse_others(path, "--figure FILE", lambda _: False)
 
 
 def points(curve: Curve, block: int) -> str:
@@ -128,10 +128,10 @@ def draw(found: Tracing, path: Path) -> None:
         _panel(axes, found, place)
     panels[0].set_ylabel("average indirect effect (points)", fontsize=9)
     figure.suptitle(f"{found.model}: {found.kept:,} facts, total effect {points(found.total, 0)} points", fontsize=9)
-    try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        raise UserError(f"The figure {path} cannot be written: {error.strerror or error}.") from error
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix.lower().removeprefix("."), dpi=200)
+    with with_option("--figure FILE"):
+        replace_file(path, file.getvalue())
 
 
 def _panel(axes: Axes, found: Tracing, place: str) -> None:

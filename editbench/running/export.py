@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.files import check_writable, explained
+from editbench.base.outputs import kind_of, listed
 from editbench.base.progress import run_label
 from editbench.errors import StoreError, UserError
 from editbench.plan.estimate import estimate
@@ -98,7 +99,7 @@ def refuse_full(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():
-        what = "is not empty" if folder.is_dir() else "is a file"
+        what = f"is not empty: it holds {listed(folder)}" if folder.is_dir() else f"is {kind_of(folder)}"
         raise StoreError(f"{folder} {what}.", "Expected a new folder.", "Give another: --to FOLDER")
 
 
@@ -121,7 +122,7 @@ def carry_out(
     Raises :class:`UserError`.
     """
     [run] = prepared.plan.runs
-    to = wanted.to.absolute()
+    to = wanted.to.resolve()  # a link to an empty folder stays a link
     check_writable(to.parent)  # before torch is imported: a mistake is answered at once
     from editbench.running.exporter import Exporter
 

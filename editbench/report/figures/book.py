@@ -128,6 +128,11 @@ def look_of(evidence: Evidence, preset: str) -> Look:
     return Look(PRESETS[preset], marks(evidence.methods()))
 
 
+def names(page: Page, order: Order) -> list[str]:
+    """Return the names of a figure's files, in the order of :func:`files`."""
+    return [f"{page.name}.{form}" for form in (*order.formats, *(["csv"] if order.data else []))]
+
+
 def files(page: Page, look: Look, order: Order) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each file of a figure; the layout is the same in every format."""
     with look.settings():

@@ -1,12 +1,9 @@
-"""A figure as a file: PDF, PGF, SVG or PNG, the same bytes for the same numbers, whole or not at all."""
+"""A figure as the bytes of a file: PDF, PGF, SVG or PNG, the same for the same numbers."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from editbench.errors import StoreError, UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,13 +26,3 @@ def as_bytes(figure: Figure, form: str) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format=form, dpi=_DPI, metadata=_METADATA[form])
     return file.getvalue()
-
-
-def put(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises :class:`UserError`, naming the path and what to do."""
-    from editbench.base.files import replace_file
-
-    try:
-        replace_file(path, data)
-    except StoreError as error:
-        raise UserError(error.given, hint="Name another folder for figures, with --out DIR.") from error
