@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from editbench.errors import BadModel, UserError
 from editbench.models import builtin, load
 from editbench.models.builtin import check_model_name
-from editbench.models.load import load_lm, weights_hash
+from editbench.models.hashes import weights_hash
+from editbench.models.load import load_lm
 from editbench.testing.tiny import TINY_KINDS, tiny_lm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

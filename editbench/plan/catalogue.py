@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from editbench.base.plugins import Registration, entries
 from editbench.datasets.registry import DATASETS
 from editbench.errors import UserError
-from editbench.plan.registry import METHODS, SUITES
+from editbench.plan.address import METHODS
+from editbench.plan.registry import SUITES
 
 
 @dataclass(frozen=True, slots=True)

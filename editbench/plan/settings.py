@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-import yaml
 from pydantic import ValidationError
 
 from editbench.errors import UnknownName, UserError
 from editbench.models.families import family_of
+from editbench.plan.closure import read_published
 
 if TYPE_CHECKING:
     from editbench.method import Hparams, Method
@@ -33,10 +34,22 @@ class Settings:
     source: str
 
 
+_READ: WeakKeyDictionary[type[Method], Mapping[str, dict[str, Any]]] = WeakKeyDictionary()
+
+
+def remember_settings(method: type[Method], found: Mapping[str, dict[str, Any]]) -> None:
+    """Keep the settings that were read together with a method's source: they are part of what its runs are named."""
+    _READ[method] = found
+
+
 def published(method: type[Method]) -> dict[str, dict[str, Any]]:
-    """Return the settings in the YAML that lies beside a method's file, by model family; {} if there is none."""
-    path = Path(inspect.getfile(method)).with_suffix(".yaml")
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    """Return the settings in the YAML beside a method's file, by model family; {} if there is none.
+
+    Those that were read when the method was loaded by its name; of a class that was imported by itself, as they are
+    now. Raises :class:`BadPlugin` for a file that cannot be read.
+    """
+    kept = _READ.get(method)
+    return dict(read_published(Path(inspect.getfile(method)).with_suffix(".yaml")) if kept is None else kept)
 
 
 def settings_for(method: type[Method], shape: ModelShape, overrides: Mapping[str, Any] | None = None) -> Settings:

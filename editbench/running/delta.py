@@ -19,7 +19,7 @@ from torch import Tensor
 
 from editbench.base.files import replace_file
 from editbench.errors import BadData, BadModel
-from editbench.models.load import model_hash
+from editbench.models.hashes import model_hash
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM

@@ -72,6 +72,7 @@ class Exporter(Runner):
             self.progress.cell_done(scale, "exported", "as the run kept it")
             return about
         job = self._resolved(run, lm, scale)
+        _ = lm.model_hash  # before the edit, for that is what it is held against
         stream = self._edited(job, scale)
         about = described(run, scale, lm, job.settings)
         self.progress.stage("writing")
@@ -92,7 +93,7 @@ class Exporter(Runner):
 
     def _resolved(self, run: RunSpec, lm: LM, scale: int) -> Job:
         """Resolve the method for the model. Raises :class:`UserError` if it cannot be used here."""
-        method = load_method(run.method)
+        method = load_method(run.method, run.source_hash)
         settings = settings_for(method, lm.shape, run.hparams)
         reason = method(settings.values).supports(lm)
         if reason is not None:

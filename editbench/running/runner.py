@@ -30,7 +30,7 @@ from editbench.measure.examination import Examination
 from editbench.measure.fluency import spread
 from editbench.models.load import load_lm
 from editbench.plan.registry import load_method
-from editbench.plan.runs import Plan, RunOptions, RunSpec
+from editbench.plan.runs import Plan, RunOptions, RunSpec, check_device
 from editbench.plan.settings import settings_for
 from editbench.results.manifest import continued, made_by, manifest, matches
 from editbench.results.store import CellOutcome, Status, Store
@@ -185,6 +185,9 @@ class Runner:
             problems = lm.text.self_test()
             if problems:
                 raise BadModel(f"The tokeniser of {run.model} breaks a rule this needs: {'; '.join(problems)}.")
+            check_device(run, lm)
+            if options.keep_edits:
+                _ = lm.model_hash  # of the unedited model: a kept edit is held against it
             self._loaded = (wanted, lm)
         return self._loaded[1]
 
@@ -199,7 +202,7 @@ class Runner:
         """Resolve the method for the model; None if it cannot be used here, which is then recorded."""
         settings = None
         try:
-            method_class = load_method(run.method)
+            method_class = load_method(run.method, run.source_hash)
             settings = settings_for(method_class, lm.shape, run.hparams)
             reason = method_class(settings.values).supports(lm)
         except Exception as error:
@@ -391,7 +394,7 @@ class Runner:
             self.progress.cell_done(scale, before.value, f"kept; what it lacks, {outcome.status}: {outcome.reason}")
             return
         lm = self._loaded[1] if self._loaded else None
-        self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(self.options, lm)))
+        self.store.finish_cell(run, scale, replace(outcome, made_by=made_by(run, self.options, lm)))
         seconds = outcome.timings.get("edit_s", 0.0), outcome.timings.get("evaluate_s", 0.0)
         spent = f"edit {clock(seconds[0])}, probes {clock(seconds[1])}"
         if "capability_s" in outcome.timings:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editbench.base.files import check_writable, slug
+from editbench.base.machine import device_kind
 from editbench.base.progress import run_label
 from editbench.datasets import DatasetSpec
 from editbench.errors import UserError
@@ -139,6 +140,7 @@ def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec
         dtype=options.dtype,
         talks=reads_talk(suite.metrics),
         capability=suite.capability,
+        device=device_kind(options.device),
         scored=Scored(entry.model, entry.revision, compared),
     )
 
