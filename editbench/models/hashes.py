@@ -13,12 +13,11 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from editbench.cache import Cache
-
-if TYPE_CHECKING:
-    import torch
 
 # Files of less than this are read every time: it takes seconds, and notices a damaged file.
 REMEMBER_FROM = 4 * 1024**3

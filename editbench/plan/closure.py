@@ -219,9 +219,10 @@ def _defining(reader: _Reader, module: str, name: str) -> str:
         source = reader.sources[module]
         if source.path.suffix != ".py":
             break
-        for node in understood(source.content, source.path, name).tree.body:
-            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
-                base = _base(Import(node.module or "", (), node.level), source)
+        body = understood(source.content, source.path, name).tree.body
+        for node in (statement for statement in body if isinstance(statement, ast.ImportFrom)):
+            base = _base(Import(node.module or "", (), node.level), source)
+            for alias in node.names:
                 if (alias.asname or alias.name) == name and base in reader.sources:
                     module, name = base, alias.name
     return module

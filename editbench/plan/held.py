@@ -34,8 +34,8 @@ class _Loader(SourceFileLoader):
         linecache.cache[self.path] = (len(self.source.content), None, lines, self.path)
         return self.source_to_code(self.source.content, self.path)
 
-    def get_data(self, path: str | Path) -> bytes:
-        return self.source.content if str(path) == self.path else super().get_data(path)
+    def get_data(self, path: str) -> bytes:
+        return self.source.content if path == self.path else super().get_data(path)
 
 
 class _Finder(MetaPathFinder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,7 +56,9 @@ class Parsed:
 @lru_cache(maxsize=1024)
 def parsed(content: bytes) -> Parsed:
     """Return what the bytes of a Python file mean. Raises ``SyntaxError``, ``ValueError`` or ``RecursionError``."""
-    tree = ast.parse(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python says them when the module is imported
+        tree = ast.parse(content)
     digest = hashlib.sha256("".join(_written(tree)).encode("ascii")).hexdigest()
     return Parsed(tree, digest, tuple(_imports(tree)))
 
