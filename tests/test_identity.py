@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from results_tree import small_plan, small_suite
+from results_tree import save_tiny_model, small_plan, small_suite
 
 from editbench.base import plugins
 from editbench.errors import BadModel, BadPlugin
@@ -359,6 +359,29 @@ def test_an_engine_that_was_edited_after_it_was_loaded_is_refused(
     with pytest.raises(BadPlugin, match="was changed after this process had loaded it") as caught:
         load_method("none")
     assert "Start Python again" in str(caught.value)
+
+
+def test_a_run_executes_what_was_planned_though_its_files_are_edited_before_and_while_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    from editbench.base.progress import Progress
+    from editbench.running.launch import carry_out, prepare
+
+    folder = tmp_path / "mine"
+    edits = f"import helper; open({str(tmp_path / 'said')!r}, 'a').write(helper.WORD)"
+    edits += f"; open({str(folder / 'helper.py')!r}, 'w').write('WORD = 3')"
+    address = write_own(folder, lazy=edits)
+    (folder / "helper.py").write_text("WORD = 'planned '\n")
+    model, options = save_tiny_model(tmp_path / "model"), RunOptions(device="cpu")
+    suite = small_suite(tmp_path).with_options(methods=[address], models=[str(model)])
+    prepared = prepare(suite, options)
+    [run] = prepared.plan.runs
+    (folder / "helper.py").write_text("WORD = 'edited '\n")
+    (folder / "own.py").write_text("def (")
+    results = carry_out(prepared, tmp_path / "results", options, Progress())
+    assert (tmp_path / "said").read_text() == "planned planned "
+    assert (results.store.manifest(run) or {})["method"]["source_hash"] == run.source_hash
+    assert {str(results.store.cell_status(run, scale)) for scale in run.scales} == {"done"}
 
 
 # -- device, packages
