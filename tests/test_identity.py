@@ -15,14 +15,13 @@ import pytest
 from results_tree import save_tiny_model, small_plan, small_suite
 
 from editbench.base import plugins
-from editbench.errors import BadModel, BadPlugin
+from editbench.errors import BadPlugin
 from editbench.plan import held
 from editbench.plan.address import METHODS
 from editbench.plan.closure import closure_of
 from editbench.plan.held import planned_closure, read_closure
-from editbench.plan.parsed import parsed
 from editbench.plan.registry import load_method
-from editbench.plan.runs import RunOptions, check_device, make_plan
+from editbench.plan.runs import RunOptions, make_plan
 from editbench.plan.settings import published
 from editbench.results.manifest import made_by, manifest
 
@@ -67,38 +66,6 @@ def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
-
-
-# -- what a file means
-
-
-@pytest.mark.parametrize(
-    "same",
-    [
-        "x = 1  # one\n",
-        "\n\nx = (1)\n",
-        '"""A docstring."""\nx = 0x1\n"and a string"\n',
-        "from typing import TYPE_CHECKING\nx = 1\nif TYPE_CHECKING:\n    import torch\n",
-        "x = 1\nif __name__ == '__main__':\n    print(x)\n",
-    ],
-)
-def test_comments_layout_docstrings_and_what_does_not_run_leave_the_hash_alone(same: str) -> None:
-    plain = "from typing import TYPE_CHECKING\nx = 1\n" if "typing" in same else "x = 1\n"
-    assert parsed(same.encode()).hash == parsed(plain.encode()).hash
-
-
-def test_every_other_change_of_the_code_changes_the_hash() -> None:
-    others = ["x = 1", "x = 2", "x = True", "x = 1.0", "x = '1'", "x = b'1'", "x = -1", "y = 1", "x: int = 1", "del x"]
-    others += ["x = f'{y}'", "x = f'{y!r}'", "x = y[1:]", "x = y[:1]", "x = (1,)", "x = [1]", "x = None", "x = ..."]
-    others += ["def x(a, /): 1", "def x(a): 1", "def x(*, a): 1", "async def x(a): 1", "x = 1; x = 1", "x = 10 ** 5000"]
-    others += [f"x = {hex(16**5000)}", "x = '\\ud800'", "if x:\n  y\nelse:\n  z", "if x:\n  y\nz"]
-    assert len({parsed(text.encode()).hash for text in others}) == len(others)
-
-
-def test_the_hash_of_a_file_does_not_depend_on_the_version_of_python() -> None:
-    text = "import a.b as c\n@d\nclass E(F, g=1):\n    def h(self, *i, j: int = 2, **k) -> 'L':\n"
-    text += "        return f'{i!r:>{j}}'\nmatch x:\n    case {'a': [1, *_]} if y: pass\n"
-    assert parsed(text.encode()).hash == "9159ce92059878263e273f529a0c67f7bcc59bc941282548475effa72ee0dd2f"
 
 
 # -- what belongs to a method
@@ -384,49 +351,7 @@ def test_a_run_executes_what_was_planned_though_its_files_are_edited_before_and_
     assert {str(results.store.cell_status(run, scale)) for scale in run.scales} == {"done"}
 
 
-# -- device, packages
-
-
-@pytest.mark.parametrize(
-    ("asked", "gpus", "visible", "built", "kind"),
-    [
-        ("cpu", ("H100",), None, True, "cpu"),
-        ("cuda:1", (), None, True, "cuda"),
-        ("auto", (), None, True, "cpu"),
-        ("auto", ("H100",), None, True, "cuda"),
-        ("auto", ("H100",), "", True, "cpu"),
-        ("auto", ("H100",), None, False, "cpu"),
-    ],
-)
-def test_the_kind_of_device_is_known_when_a_run_is_planned(
-    monkeypatch: pytest.MonkeyPatch, asked: str, gpus: tuple[str, ...], visible: str | None, built: bool, kind: str
-) -> None:
-    from editbench.base import machine
-
-    monkeypatch.setattr(machine, "gpu_names", lambda: gpus)
-    monkeypatch.setattr(machine, "_torch_knows_cuda", lambda: built)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert machine.device_kind(asked) == kind
-
-
-def test_whether_torch_was_built_for_cuda_is_known_without_importing_it() -> None:
-    import torch
-
-    from editbench.base.machine import _torch_knows_cuda
-
-    assert _torch_knows_cuda() is (torch.version.cuda is not None)
-
-
-def test_a_model_on_another_kind_of_device_than_planned_is_refused(tmp_path: Path) -> None:
-    from editbench.testing.tiny import tiny_lm
-
-    lm, suite = tiny_lm("llama"), small_suite(tmp_path)
-    check_device(make_plan(suite, RunOptions(device="cpu")).runs[0], lm)
-    with pytest.raises(BadModel, match="planned for cuda") as caught:
-        check_device(make_plan(suite, RunOptions(device="cuda:0")).runs[0], lm)
-    assert "--device cpu" in str(caught.value)
+# -- packages
 
 
 def test_the_packages_that_a_method_imports_are_in_the_manifest_and_with_every_cell(tmp_path: Path) -> None:
@@ -437,26 +362,3 @@ def test_the_packages_that_a_method_imports_are_in_the_manifest_and_with_every_c
         assert {"PyYAML", "psutil", "torch"} <= set(found["packages"])
     other = make_plan(small_suite(tmp_path)).runs[0]
     assert "PyYAML" not in manifest(other, dataset, RunOptions())["packages"]
-
-
-def test_what_is_kept_of_the_unedited_model_names_the_devices_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from editbench.base.machine import cpu_name
-    from editbench.cache import Cache
-    from editbench.measure.examination import Examination
-    from editbench.models import lm as lm_module
-    from editbench.models.sample import self_text
-    from editbench.testing.tiny import tiny_lm
-
-    lm, run = tiny_lm("llama"), small_plan(tmp_path)[0].runs[0]
-    assert (lm.device_kinds, lm.device_name) == ({"cpu"}, f"cpu {cpu_name()}")
-    exam, cache = Examination([], 0, run.probes, run.protocol, 0), Cache(tmp_path / "cache")
-    for _ in range(2):  # the second time nothing is new
-        exam.unedited(lm, cache)
-        self_text(lm, 8, cache)
-        assert len(list(cache.folder.rglob("*.json"))) == 2
-    monkeypatch.setattr(lm_module, "processor_name", lambda device: "another")
-    exam.unedited(lm, cache)
-    self_text(lm, 8, cache)
-    assert len(list(cache.folder.rglob("*.json"))) == 4
