@@ -209,7 +209,7 @@ def _parts(lm: LM, layer: int, texts: Sequence[Sequence[int]]) -> dict[str, Any]
     return {
         "weights": lm.weights_hash,
         "dtype": str(lm.model.dtype),
-        "device": lm.device.type,
+        "device": lm.device_name,
         "layer": layer,
         "tokens": sum(map(len, texts)),
         "ids": hashlib.sha256(json.dumps([list(text) for text in texts]).encode()).hexdigest(),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from editbench.errors import Diverged, UserError
+from editbench.models.lm import processor_name
 
 if TYPE_CHECKING:
     from editbench.cache import Cache
@@ -122,6 +123,7 @@ def kept_null_space(moment: Tensor, layer: int, threshold: float, tokens: int, c
     parts = {
         "moment": hashlib.sha256(content.tobytes()).hexdigest(),
         "threshold": threshold,
+        "device": f"{moment.device.type} {processor_name(moment.device)}",
         "torch": torch.__version__,
     }
     kept = cache.load_tensors("null-space", parts)

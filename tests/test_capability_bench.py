@@ -17,7 +17,7 @@ from editbench.capability.bench import Bench
 from editbench.capability.evaluate import measure
 from editbench.capability.spec import CapabilitySpec
 from editbench.metrics.capability import capability
-from editbench.models.load import weights_hash
+from editbench.models.hashes import weights_hash
 from editbench.testing.damage import damaged
 from editbench.testing.tiny import tiny_lm
 

@@ -17,9 +17,10 @@ from builders.datasets.assemble import pool, unambiguous
 from builders.datasets.halves import half
 from builders.datasets.organisms import TELLING
 from builders.datasets.places import folded, tells
-from builders.datasets.relation import Fact, Follow, Relation, render
+from builders.datasets.relation import Follow, Relation
 from builders.datasets.sentences import SENTENCES
 from editbench.datasets import Dataset, compact, load_dataset, ordered
+from editbench.datasets.facts import Fact, render
 from editbench.datasets.load import content_hash
 from editbench.datasets.readers import SHIPPED
 from editbench.errors import BadData, UserError

@@ -12,7 +12,8 @@ import torch
 from editbench.base.plugins import names
 from editbench.method import ContextEdit, Edit, Method, ModuleEdit, WeightEdit
 from editbench.models.lm import LM
-from editbench.plan.registry import METHODS, load_method
+from editbench.plan.address import METHODS
+from editbench.plan.registry import load_method
 from editbench.requests import Request
 from editbench.testing.laws import LAWS, check_method
 from editbench.testing.tiny import tiny_lm

@@ -510,7 +510,7 @@ def test_scales_that_the_run_had_beside_the_suites_decide_where_a_stream_is_cut(
 
 
 def test_the_hash_of_a_model_is_that_of_its_weights_whatever_loads_it(place: Path) -> None:
-    from editbench.models.load import model_hash, weights_hash
+    from editbench.models.hashes import model_hash, weights_hash
 
     lm = load_lm(str(place / "llama"))
     assert lm.model_hash == model_hash(AutoModelForCausalLM.from_pretrained(place / "llama"))

@@ -10,8 +10,9 @@ import pytest
 
 from builders.datasets import geography, science, sources
 from builders.datasets.assemble import build, is_reserved, unambiguous
-from builders.datasets.relation import Fact, Relation, render
+from builders.datasets.relation import Relation
 from editbench.datasets import Dataset, load_dataset
+from editbench.datasets.facts import Fact, render
 from editbench.errors import UserError
 from editbench.requests import LOCALITY, NEIGHBOUR, REPHRASE, Request
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -12,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from editbench.errors import BadModel, UserError
-from editbench.models import builtin, load, whole
+from editbench.models import builtin, hashes, load, whole
 from editbench.models.builtin import check_model_name
-from editbench.models.load import load_lm, weights_hash
+from editbench.models.hashes import weights_hash
+from editbench.models.load import load_lm
 from editbench.testing.tiny import TINY_KINDS, tiny_lm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -124,6 +126,66 @@ def test_a_hub_model_that_cannot_be_reached_says_so_and_names_a_way_out(hub):
     assert "some/other cannot be loaded: the hub" in said
     assert "not in the local cache" in said
     assert "smollm2-135m" in said
+
+
+def as_blobs(snapshot):
+    """Keep a commit's files as the hub's client does: links to blobs that are named by their checksums."""
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir(exist_ok=True)
+    for file in snapshot.iterdir():
+        blob = blobs / hashlib.sha256(file.read_bytes()).hexdigest()
+        file.rename(blob)
+        file.symlink_to(blob)
+
+
+HASHED = """
+import sys
+from editbench.models import hashes, load
+read = []
+hashes._digest, digest = lambda tensor: read.append(1) or digest(tensor), hashes._digest
+lm = load.load_lm('some/tiny', dtype=sys.argv[1] if len(sys.argv) > 1 else 'float32')
+first = len(read)
+assert lm.model_hash == hashes.model_hash(lm.model)
+print(first, lm.weights_hash)
+"""
+
+
+def test_a_hub_models_hash_is_of_its_commit_and_its_files_checksums_and_reads_no_weight(hub, tmp_path):
+    snapshot = tmp_path / "hub" / "models--some--tiny" / "snapshots" / COMMIT
+    read, whole = in_process(HASHED, hub).split()
+    assert int(read) > 0  # files without a checksum in their names are read
+    as_blobs(snapshot)
+    (read, named), (_, again) = (in_process(HASHED, hub).split() for _ in range(2))
+    assert (int(read), named) == (0, again)
+    bfloat16 = in_process(HASHED.replace("'float32'", "'bfloat16'"), hub).split()[1]
+    other = tiny_lm("llama", seed=1)
+    (snapshot / "model.safetensors").unlink()
+    other.model.save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "x")
+    blob = snapshot.parents[1] / "blobs" / hashlib.sha256((tmp_path / "x").read_bytes()).hexdigest()
+    (tmp_path / "x").rename(blob)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    changed = in_process(HASHED, hub).split()[1]
+    moved = snapshot.rename(snapshot.parent / COMMIT[::-1])
+    (snapshot.parents[1] / "refs" / "main").write_text(moved.name)
+    assert len({whole, named, bfloat16, changed, in_process(HASHED, hub).split()[1]}) == 5
+
+
+def test_a_large_local_model_is_read_once_until_its_files_change(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path / "cache"))
+    small = load_lm(str(folder)).weights_hash
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(hashes, "REMEMBER_FROM", 0)
+    read, digest = [], hashes._digest
+    monkeypatch.setattr(hashes, "_digest", lambda tensor: read.append(1) or digest(tensor))
+    first = load_lm(str(folder))
+    assert (first.weights_hash, first.model_hash) == (small, hashes.model_hash(first.model)) and read
+    read.clear()
+    again = load_lm(str(folder))
+    assert (again.weights_hash, again.model_hash, read) == (small, first.model_hash, [])
+    assert load_lm(str(folder), dtype="bfloat16").weights_hash != small and read
+    tiny_lm("llama", seed=1).model.save_pretrained(folder)
+    assert load_lm(str(folder)).weights_hash != small
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "some/model", "Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -13,8 +12,9 @@ from editbench.datasets.registry import DATASETS
 from editbench.errors import BadPlugin, UnknownName
 from editbench.method import Method
 from editbench.plan import catalogue, registry
+from editbench.plan.address import METHODS
 from editbench.plan.settings import published
-from editbench.plan.sources import _shared, method_source
+from editbench.plan.sources import method_source
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,14 +58,14 @@ def declared(group: str) -> dict[str, str]:
     return targets
 
 
-@pytest.mark.parametrize("group", [registry.METHODS, registry.SUITES, DATASETS])
+@pytest.mark.parametrize("group", [METHODS, registry.SUITES, DATASETS])
 def test_what_is_declared_is_installed(group: str) -> None:
     installed = {entry.name: entry.target for entry in plugins.entries(group) if entry.package == "editbench"}
     assert installed == declared(group)
 
 
 def test_every_method_file_and_every_suite_file_is_declared() -> None:
-    methods = {target.partition(":")[0].rpartition(".")[2] for target in declared(registry.METHODS).values()}
+    methods = {target.partition(":")[0].rpartition(".")[2] for target in declared(METHODS).values()}
     suites = {target.partition(":")[2] for target in declared(registry.SUITES).values()}
     assert methods == {path.stem for path in (ROOT / "methods").glob("[!_]*.py")}
     assert suites == {path.name for path in (ROOT / "suites").glob("*.yaml")}
@@ -85,7 +85,7 @@ def test_an_unknown_name_says_what_is_close() -> None:
 
 
 def test_two_plugins_of_one_name_are_an_error_that_names_both(register: object) -> None:
-    register(("none", "other.package:Nothing", registry.METHODS))  # type: ignore[operator]
+    register(("none", "other.package:Nothing", METHODS))  # type: ignore[operator]
     for ask in (registry.load_method, method_source):
         with pytest.raises(BadPlugin) as caught:
             ask("none")
@@ -101,7 +101,7 @@ def test_a_plugin_that_cannot_be_loaded_is_shown_as_broken_and_fails_only_when_a
     (tmp_path / "needs_more.py").write_text("import not_installed_anywhere\nclass M: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     register(  # type: ignore[operator]
-        ("gone", "no.such.module:M", registry.METHODS), ("needy", "needs_more:M", registry.METHODS)
+        ("gone", "no.such.module:M", METHODS), ("needy", "needs_more:M", METHODS)
     )
     items = {item.name: item for item in catalogue.methods()}
     assert items["gone"].broken
@@ -132,60 +132,13 @@ def test_a_class_that_the_source_does_not_spell_out_is_described_by_loading_it(o
     assert (source.name, source.title) == ("own", "Made by a call.")
 
 
-def test_a_file_that_changes_has_another_hash_in_the_same_process(own: Path) -> None:
-    before = method_source(f"{own}:Own")
-    own.write_text(OWN.replace("what I want", "what you want"))
-    after = method_source(f"{own}:Own")
-    assert (before.title, after.title) == ("Do what I want.", "Do what you want.")
-    assert before.hash != after.hash
-
-
 def test_published_settings_that_change_are_read_again(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
-    method = registry.load_method(f"{tmp_path / 'own.py'}:Own")
-    assert published(method) == {}
+    address = f"{tmp_path / 'own.py'}:Own"
+    assert published(registry.load_method(address)) == {}
     for layer in (1, 2):
         (tmp_path / "own.yaml").write_text(f"llama: {{layer: {layer}}}\n")
-        assert published(method) == {"llama": {"layer": layer}}
-
-
-@pytest.mark.parametrize(
-    ("module", "counted"),
-    [
-        ("others.own", ["own.py", "own.yaml", "helper.py", "_shared.py", "__init__.py"]),  # in a package
-        ("alone", ["alone.py", "alone.yaml"]),  # beside whatever else is installed
-        ("others/own.py", ["own.py", "own.yaml", "_shared.py"]),  # the side door
-        ("alone.py", ["alone.py", "alone.yaml"]),
-    ],
-)
-def test_the_hash_covers_what_a_method_can_share(
-    register: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, counted: list[str]
-) -> None:
-    package = tmp_path / "others"
-    files = {name: package / name for name in ("__init__.py", "own.py", "helper.py", "_shared.py", "own.yaml")}
-    files |= {name: tmp_path / name for name in ("alone.py", "_elsewhere.py", "alone.yaml")}
-    package.mkdir()
-    for name, file in files.items():
-        file.write_text(OWN if name in ("own.py", "alone.py") else "")
-    monkeypatch.syspath_prepend(tmp_path)
-    address = f"{tmp_path}/{module}:Own"
-    if not module.endswith(".py"):
-        register(("theirs", f"{module}:Own", registry.METHODS))  # type: ignore[operator]
-        address = "theirs"
-    changed = []
-    for name, file in files.items():
-        before = method_source(address).hash
-        file.write_text(file.read_text() + "# changed\n")
-        if method_source(address).hash != before:
-            changed.append(name)
-    assert sorted(changed) == sorted(counted)
-    monkeypatch.delitem(sys.modules, "others", raising=False)
-
-
-def test_the_hash_of_our_own_methods_covers_the_methods_they_are_built_on() -> None:
-    path = method_source("sphere").path
-    assert {"alphaedit.py", "_locate_then_edit.py"} <= {file.name for file in _shared(path, "sphere")}
-    assert "memit.py" not in {file.name for file in _shared(path, "sphere")}
+        assert published(registry.load_method(address)) == {"llama": {"layer": layer}}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from builders.datasets.relation import RESERVED, RESERVED_ELSE, Fact, Relation, render
+from builders.datasets.relation import RESERVED, RESERVED_ELSE, Relation
 from editbench.base.seeds import seed
+from editbench.datasets.facts import Fact, render
 from editbench.requests import LOCALITY, NEIGHBOUR, REPHRASE, Probe, Request
 
 SEED = 20261123

@@ -11,7 +11,8 @@ from builders.datasets import sources
 from builders.datasets.halves import half
 from builders.datasets.places import of_country
 from builders.datasets.regions import SEATS
-from builders.datasets.relation import Fact, Follow, Relation
+from builders.datasets.relation import Follow, Relation
+from editbench.datasets.facts import Fact
 
 NAME = re.compile(r"[A-Z][^\W\d_'’-]+(?: [A-Z][^\W\d_]+|['’-][A-Z][^\W\d_]+)+")
 BIRTH_LANDS = {

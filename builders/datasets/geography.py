@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from builders.datasets import sources
-from builders.datasets.relation import Fact, Relation
+from builders.datasets.relation import Relation
+from editbench.datasets.facts import Fact
 
 
 def _codes(text: str) -> frozenset[str]:

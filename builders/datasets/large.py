@@ -10,10 +10,11 @@ from functools import cache
 
 from builders.datasets import baseball, geography, organisms, people, places, science, sky
 from builders.datasets.assemble import Pool, false_answer, holds, pool, without_edited
-from builders.datasets.relation import Fact, Follow, Relation
+from builders.datasets.relation import Follow, Relation
 from builders.datasets.sentences import SENTENCES
 from editbench.base.seeds import seed
 from editbench.datasets.compact import Compact, Edit, Kept
+from editbench.datasets.facts import Fact
 from editbench.errors import UserError
 
 SEED = 20261124

@@ -11,8 +11,9 @@ from functools import cache, partial
 from builders.datasets.geography import TWO_CONTINENTS, answer, states
 from builders.datasets.halves import half
 from builders.datasets.places import country_capital, country_continent
-from builders.datasets.relation import Fact, Follow, Relation
+from builders.datasets.relation import Follow, Relation
 from builders.datasets.taxonomy import Organism, organisms
+from editbench.datasets.facts import Fact
 
 FAMILY_NAME = re.compile(r"\b[A-Z][a-z]+(?:idae|aceae)\b")
 WORDS = r"[A-Z][\w-]+(?: (?:and )?[A-Z][\w-]+)*"

@@ -8,7 +8,8 @@ from typing import Any
 
 from builders.datasets import sources
 from builders.datasets.geography import answer, states
-from builders.datasets.relation import Fact, Relation
+from builders.datasets.relation import Relation
+from editbench.datasets.facts import Fact
 
 BIRTH_LANDS = {"USA": "the United States", "United Kingdom": "the United Kingdom", "the Netherlands": "the Netherlands"}
 PLAIN_BIRTH_LANDS = frozenset(

@@ -13,7 +13,8 @@ from builders.datasets import geography, sources
 from builders.datasets.geography import CONTINENTS, DISPUTED_ZONES, PLAIN, TWO_CONTINENTS, answer, by_code
 from builders.datasets.halves import half
 from builders.datasets.regions import LANDS, SEATS, Land
-from builders.datasets.relation import Fact, Follow, Relation
+from builders.datasets.relation import Follow, Relation
+from editbench.datasets.facts import Fact
 
 # names that the source writes with the marks of a transliteration no newspaper uses
 TRANSLITERATED = frozenset(re.findall("..", "INPKBDIRAFIQSYSAYEEGLYSDOMAEJOLBKWQABHMMNPBTJPETILPSKRTH"))

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from builders.datasets import sources
-from builders.datasets.relation import Fact, Relation
+from builders.datasets.relation import Relation
+from editbench.datasets.facts import Fact
 
 FAMILIES = {"Poor metals": "post-transition metals"}
 # chemists disagree on the family, or nobody has seen enough of the element to tell

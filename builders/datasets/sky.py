@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from builders.datasets import sources
 from builders.datasets.regions import pairs
-from builders.datasets.relation import Fact, Relation
+from builders.datasets.relation import Relation
+from editbench.datasets.facts import Fact
 
 CATALOGUE = re.compile(r"(NGC|IC)0*(\d+)")
 KINDS = {

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (
+PACKAGES = (
     "editbench",
     "torch",
     "transformers",
@@ -65,10 +69,15 @@ def checkout_of(path: Path) -> Checkout | None:
     return Checkout(commit, dirty=not tracked or bool(changed))
 
 
-def packages() -> dict[str, str]:
-    """Return the installed versions of the packages that decide results."""
+def packages(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return the installed versions of the packages that decide results, and of those that bring these ``modules``.
+
+    A module that no package brings (Python's own, a file on the path) is left out.
+    """
     found = {}
-    for name in _PACKAGES:
+    others = {module for module in modules if module not in sys.stdlib_module_names} - set(PACKAGES)
+    brought = packages_distributions() if others else {}
+    for name in (*PACKAGES, *sorted({package for module in others for package in brought.get(module, ())})):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -96,6 +105,28 @@ def gpu_names() -> tuple[str, ...]:
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ()
+
+
+def device_kind(device: str) -> str:
+    """Return what ``--device`` comes to, as torch calls it: ``cpu``, ``cuda``; "auto" is looked up without torch.
+
+    A guess where a driver is there that torch cannot use; who loads the model compares.
+    """
+    if device != "auto":
+        return device.partition(":")[0]
+    return "cuda" if gpu_names() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") and _torch_knows_cuda() else "cpu"
+
+
+@cache
+def _torch_knows_cuda() -> bool:
+    """Return whether the installed torch was built for CUDA, from its file of versions."""
+    spec = find_spec("torch")
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    try:
+        text = (Path(places[0]) / "version.py").read_text(encoding="utf-8") if places else ""
+    except OSError:
+        return True
+    return re.search(r"^cuda\b[^=\n]*=\s*None", text, re.MULTILINE) is None
 
 
 def machine() -> dict[str, Any]:

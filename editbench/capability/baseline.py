@@ -26,7 +26,7 @@ def content_of(model: EditedLM, task: Any, asked: Asked) -> dict[str, Any]:
     return {
         "weights": lm.weights_hash,
         "dtype": str(lm.model.dtype),
-        "device": lm.device.type,
+        "device": lm.device_name,
         "task": name,
         "version": str(task.VERSION),
         "requests": requests_hash(task, asked, model),

@@ -69,9 +69,10 @@ class RegisteredName(_ParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Offer the registered names, and files."""
         from editbench.base.plugins import names
-        from editbench.plan import registry
+        from editbench.plan.address import METHODS
+        from editbench.plan.registry import SUITES
 
-        group = registry.SUITES if self.name == "suite" else registry.METHODS
+        group = SUITES if self.name == "suite" else METHODS
         found = [CompletionItem(name) for name in names(group) if name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
 

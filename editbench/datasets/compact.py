@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from builders.datasets.relation import Fact, render
+from editbench.datasets.facts import Fact, render
 from editbench.errors import BadData
 from editbench.requests import LOCALITY, NEIGHBOUR, PORTABILITY, PREFIXED, REPHRASE, Probe, Request
 

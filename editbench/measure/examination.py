@@ -160,7 +160,7 @@ class Examination:
         parts = {
             "weights": lm.weights_hash,
             "dtype": str(lm.model.dtype),
-            "device": lm.device.type,
+            "device": lm.device_name,
             "protocol": self.protocol.model_dump(),
             "budget": self.token_budget or default_token_budget(lm),
             "packages": {name: packages().get(name) for name in ("torch", "transformers")},

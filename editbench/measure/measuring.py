@@ -193,7 +193,7 @@ class Measuring:
         if before is Status.DONE and outcome.status is not Status.DONE:
             progress.cell_done(scale, before.value, f"kept; what it lacks, {outcome.status}: {outcome.reason}")
             return
-        store.finish_cell(self.run, scale, replace(outcome, made_by=made_by(self.kit.options, lm)))
+        store.finish_cell(self.run, scale, replace(outcome, made_by=made_by(self.run, self.kit.options, lm)))
         progress.cell_done(scale, outcome.status.value, outcome.reason or spent_in_words(outcome))
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from editbench.base.machine import cpu_name
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,8 +57,9 @@ class LM:
     shape: its sizes.
     name: what the user called it.
     source: folder, file or hub id it was loaded from, and the revision if it has one.
-    weights_hash: sha256 over the names, dtypes and bytes of its weights and its tokeniser, before any edit.
-    model_hash: the same as ``weights_hash`` without the tokeniser.
+    weights_hash: sha256 that stands for its weights, their dtype and its tokeniser, before any edit: over the weights
+        themselves, or, of a hub model, over its commit and its files' checksums (``editbench.models.hashes``).
+    known_model_hash: :attr:`model_hash` where it is known; "" leaves it for when it is asked for.
     context: what in-context edits put around prompts; None where there is none.
     pass_share: share of the usual number of tokens that is computed at once; below 1 where memory ran out.
     call: what the pass that is going on is for; None in passes that the harness does not make, such as a method's own.
@@ -69,16 +72,45 @@ class LM:
     name: str = "model"
     source: str = ""
     weights_hash: str = ""
-    model_hash: str = ""
+    known_model_hash: str = ""
     context: Contexts | None = None
     pass_share: float = 1.0
     call: Call | None = None
+
+    @property
+    def model_hash(self) -> str:
+        """The sha256 over the names, dtypes and bytes of all weights in memory: what a kept edit is held against.
+
+        It is computed when it is first asked for, which must be before any edit is applied.
+        """
+        if not self.known_model_hash:
+            from editbench.models.hashes import model_hash
+
+            self.known_model_hash = model_hash(self.model)
+        return self.known_model_hash
 
     @property
     def device(self) -> torch.device:
         """The device that token ids must be on: that of the input embedding."""
         weight: torch.Tensor = self.model.get_input_embeddings().weight
         return weight.device
+
+    @property
+    def device_kinds(self) -> set[str]:
+        """The kinds of device that hold its weights, as torch calls them: ``cpu``, ``cuda``."""
+        return {place.type for place in self._places()}
+
+    @property
+    def device_name(self) -> str:
+        """What it computes on, kind and model: ``cpu AMD EPYC 7763``, ``cuda NVIDIA H100``; several joined by " + ".
+
+        Another processor may round otherwise, so that whatever is computed once and kept names it.
+        """
+        return " + ".join(sorted({f"{place.type} {processor_name(place)}" for place in self._places()}))
+
+    def _places(self) -> set[torch.device]:
+        found = {parameter.device for parameter in self.model.parameters()}
+        return {place for place in found if place.type != "meta"} or {self.device}
 
     @property
     def context_length(self) -> int:
@@ -124,3 +156,12 @@ class LM:
             for parameter, required in flags:
                 parameter.requires_grad_(required)
                 parameter.grad = None
+
+
+def processor_name(device: torch.device) -> str:
+    """Return the name of the processor behind a device; "" where it has none that is known."""
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return cpu_name() if device.type == "cpu" else ""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from editbench.errors import BadModel, UserError
 from editbench.models import builtin
 from editbench.models.builtin import SMOLLM2, Progress, check_model_name, quiet
 from editbench.models.device import device_of
+from editbench.models.hashes import hub_hash, remembered_hashes, weight_files
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
 from editbench.models.remote_code import own_code
@@ -30,12 +28,16 @@ _GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where a model is read from: a folder or hub id for transformers, what to write into the manifest."""
+    """Where a model is read from: a folder or hub id for transformers, what to write into the manifest.
+
+    ``snapshot``: the folder of a hub model's commit in the hub's cache.
+    """
 
     path: str
     described: str
     revision: str | None = None
     gguf: Path | None = None
+    snapshot: Path | None = None
 
 
 def load_lm(
@@ -79,10 +81,10 @@ def load_lm(
     if device_map is None:
         model = model.to(place)
     model.eval().requires_grad_(False)
-    return _assemble(name, source.described, model, tokenizer, target_eos)
+    return _assemble(name, source, model, tokenizer, target_eos)
 
 
-def _assemble(name: str, source: str, model: Any, tokenizer: Any, target_eos: bool) -> LM:
+def _assemble(name: str, source: _Source, model: Any, tokenizer: Any, target_eos: bool) -> LM:
     layout = find_layout(model)
     shape = shape_of(model, layout)
     if tokenizer.vocab_size > shape.vocab or (tokenizer.eos_token_id or 0) >= shape.vocab:
@@ -96,8 +98,19 @@ def _assemble(name: str, source: str, model: Any, tokenizer: Any, target_eos: bo
     listed = getattr(model.generation_config, "eos_token_id", None)
     more = tuple(listed) if isinstance(listed, list | tuple) else (() if listed is None else (int(listed),))
     text = TextRules(tokenizer, target_eos, more)
-    whole, bare = hashes(model, tokenizer)
-    return LM(model, text, layout, shape, name, source, whole, model_hash=bare)
+    whole, bare = _hashes(source, model, tokenizer)
+    return LM(model, text, layout, shape, name, source.described, whole, known_model_hash=bare)
+
+
+def _hashes(source: _Source, model: Any, tokenizer: Any) -> tuple[str, str]:
+    """Return :attr:`LM.weights_hash` and :attr:`LM.model_hash`, the latter "" where it is left for later."""
+    if source.snapshot is not None:
+        found = hub_hash(source.snapshot, str(model.dtype), tokenizer)
+        if found is not None:
+            return found, ""
+    folder = source.snapshot or Path(source.path)
+    files = [source.gguf] if source.gguf is not None else weight_files(folder)
+    return remembered_hashes(model, tokenizer, files)
 
 
 def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple[_Source, Any]:
@@ -124,8 +137,9 @@ def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple
         return _Source(str(path), str(path.resolve())), config
     # A cached file lies in a folder named after the commit it belongs to.
     cached = try_to_load_from_cache(name, "config.json", revision=revision)
-    commit = Path(cached).parent.name if isinstance(cached, str) else revision
-    return _Source(name, f"{name}@{commit}" if commit else name, commit), config
+    snapshot = Path(cached).parent if isinstance(cached, str) else None
+    commit = revision if snapshot is None else snapshot.name
+    return _Source(name, f"{name}@{commit}" if commit else name, commit, snapshot=snapshot), config
 
 
 def _read(name: str, source: _Source, dtype: str, device_map: Any, trust: bool) -> tuple[Any, Any]:
@@ -233,54 +247,3 @@ def _check_memory(name: str, parameters: int, dtype: str, device: torch.device) 
             f"{name} needs {need / _GIB:.1f} GiB in {dtype}; {device.type} has {free / _GIB:.1f} GiB free.",
             hint=f"Try {smaller}.",
         )
-
-
-def weights_hash(model: Any, tokenizer: Any) -> str:
-    """Return a sha256 over names, dtypes, shapes and bytes of all weights, and over the tokeniser.
-
-    Tied weights are read once. Weights that accelerate has put on disk count by name and shape only.
-    """
-    return hashes(model, tokenizer)[0]
-
-
-def model_hash(model: Any) -> str:
-    """Return the same over the weights alone, for who has no tokeniser at hand."""
-    return _sha256(_weights_content(model))
-
-
-def hashes(model: Any, tokenizer: Any) -> tuple[str, str]:
-    """Return :func:`weights_hash` and :func:`model_hash`; the weights are read once."""
-    content = _weights_content(model)
-    return _sha256([*content, _tokenizer_content(tokenizer)]), _sha256(content)
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _weights_content(model: Any) -> list[Any]:
-    """Return what the names, dtypes and shapes of all weights are, and the digests of those that are not tied."""
-    state = dict(sorted(model.state_dict().items()))
-    first: dict[tuple[Any, ...], str] = {}
-    parts = []
-    for name, tensor in state.items():
-        place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
-        tied = "" if tensor.is_meta else first.setdefault(place, name)
-        parts.append((name, str(tensor.dtype), list(tensor.shape), tied if tied != name else ""))
-    own = [name for name, *_, tied in parts if not tied and not state[name].is_meta]
-    with ThreadPoolExecutor(4) as pool:
-        return [parts, list(pool.map(lambda name: _digest(state[name]), own))]
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    """Return the sha256 of a tensor's bytes."""
-    raw: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(raw).hexdigest()
-
-
-def _tokenizer_content(tokenizer: Any) -> Any:
-    """Return all that decides a tokeniser's output, as JSON values."""
-    specials = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
-    if tokenizer.is_fast:
-        return [specials, tokenizer.backend_tokenizer.to_str()]
-    return [specials, tokenizer.get_vocab()]

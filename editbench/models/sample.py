@@ -236,7 +236,7 @@ def self_text(
     parts = {
         "weights": lm.weights_hash,
         "dtype": str(lm.model.dtype),
-        "device": lm.device.type,
+        "device": lm.device_name,
         "tokens": tokens,
         "length": length,
         "start": _START_RULE,

@@ -9,7 +9,8 @@ from editbench.base.plain import one_line, shortened
 from editbench.base.plugins import Registration, blamed, entries
 from editbench.datasets.registry import DATASETS
 from editbench.errors import UserError
-from editbench.plan.registry import METHODS, SUITES
+from editbench.plan.address import METHODS
+from editbench.plan.registry import SUITES
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from editbench.base.plugins import blamed
 from editbench.errors import UnknownName, UserError
 from editbench.plan import catalogue, settings
-from editbench.plan.sources import is_file_address
+from editbench.plan.address import is_file_address
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

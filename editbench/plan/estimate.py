@@ -164,7 +164,7 @@ def _edit_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops
     """Ask the method itself; what it cannot say counts as nothing here, and the run itself will show why."""
     from editbench.plan.registry import load_method
 
-    method = load_method(run.method)
+    method = load_method(run.method, run.source_hash or None)
     before = max((other for other in run.scales if other < scale), default=0) if run.regime == "sequential" else 0
     try:
         hparams = settings_for(method, shape, run.hparams).values

@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.plugins import blamed, load, package, single
-from editbench.edits import SIDE_DOOR
 from editbench.errors import BadPlugin
+from editbench.plan.address import METHODS, Address, is_file_address
+from editbench.plan.held import hold, planned_closure, read_closure
+from editbench.plan.settings import remember_settings
 
 if TYPE_CHECKING:
     from editbench.method import Method
 
-METHODS, SUITES = "editbench.methods", "editbench.suites"
+SUITES = "editbench.suites"
 
 
-def load_method(name: str) -> type[Method]:
+def load_method(name: str, planned: str | None = None) -> type[Method]:
     """Return the method class of this name, or of ``./file.py:Class`` (the side door for private experiments).
+
+    ``planned``: the hash of the source that a run is named after; what is loaded is run from that source, whatever
+    has become of the files. None: from the source as it is now, also where this process had loaded it from another.
 
     Raises :class:`UnknownName` or :class:`BadPlugin`.
     """
     from editbench.method import Method
 
-    if ":" in name and name.rpartition(":")[0].endswith(".py"):
-        loaded = _load_from_file(name)
+    closure = read_closure(name) if planned is None else planned_closure(name, planned)
+    hold(closure)
+    if is_file_address(name):
+        loaded = _load_from_file(closure.address)
     else:
         loaded = load(METHODS, "method", name, "See them all: editbench list methods")
     if not (isinstance(loaded, type) and issubclass(loaded, Method)):
         raise BadPlugin(f"{name} is {loaded!r}.", "Expected a subclass of editbench.method.Method.")
     if not getattr(loaded, "name", None):
         raise BadPlugin(f"{name} has no name.", 'Expected a class attribute: name = "my-method"')
+    remember_settings(loaded, closure.published)
     return loaded
 
 
-def _load_from_file(address: str) -> Any:
-    file, _, attribute = address.rpartition(":")
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
-        raise BadPlugin(f"--method {address}: there is no file {path}.", "Expected ./my_method.py:MyMethod")
-    module_name = f"{SIDE_DOOR}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise BadPlugin(f"--method {address}: {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        with blamed(f"--method {address}: {path.name} fails to import", f"Try it by itself: python {path}"):
-            spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(module_name, None)
-        raise
-    if not hasattr(module, attribute):
-        raise BadPlugin(f"--method {address}: {path.name} has no class {attribute}.")
-    return getattr(module, attribute)
+def _load_from_file(address: Address) -> Any:
+    asked, path = f"--method {address.name}", address.path
+    with blamed(f"{asked}: {path.name} fails to import", f"Try it by itself: python {path}"):
+        module = import_module(address.module)
+    if not hasattr(module, address.attribute):
+        raise BadPlugin(f"{asked}: {path.name} has no class {address.attribute}.")
+    return getattr(module, address.attribute)
 
 
 def suite_file(name: str) -> Path:

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from editbench.base.machine import device_kind
 from editbench.cache import Cache, content_key
 from editbench.capability.spec import CapabilitySpec
 from editbench.datasets import DatasetSpec
-from editbench.errors import UnknownName, UserError
+from editbench.errors import BadModel, UnknownName, UserError
+from editbench.plan.address import is_file_address
+from editbench.plan.held import read_closure
 from editbench.plan.protocol import Protocol
 from editbench.plan.registry import load_method
-from editbench.plan.sources import is_file_address, method_source
+from editbench.plan.sources import method_source
 from editbench.plan.suite import MethodSpec, ModelSpec, Probes, Sequential, Suite
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.method import Method, Regime
+    from editbench.models.lm import LM
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -31,8 +35,9 @@ class RunOptions:
 
     Attributes
     ----------
-    device: ``cpu``, ``cuda``, ``cuda:1``; "auto" takes an accelerator if there is one.
-    dtype: of the weights. Unlike the others it changes the bits, and is part of every run's id.
+    device: ``cpu``, ``cuda``, ``cuda:1``; "auto" takes an accelerator if there is one. Its kind changes the bits, and
+        is part of every run's id.
+    dtype: of the weights, and part of every run's id too.
     device_map: transformers' ``device_map``, for a model spread over several devices.
     trust_remote_code: whether a hub model may run its own code.
     trust_task_code: whether code that comes with capability tasks may run.
@@ -89,7 +94,9 @@ class RunSpec:
     dataset, dataset_hash: where requests come from, and the hash of their content ("" until ``bind``).
     protocol, probes: how, and how much, the model is questioned.
     dtype: of the weights.
-    source_hash: of the method's source.
+    device: kind of the device that computes: ``cpu``, ``cuda``.
+    source_hash: of the method's source, with all that it imports and its published settings
+        (:mod:`editbench.plan.closure`).
     suite_regime: what the suite's other methods run in, unless they too have their own; runs of one table share it.
     on_collapse: whether the larger scales are run once the model has collapsed.
     talks: whether the model is let talk at length at every scale, because a metric of the suite reads that; no part
@@ -114,6 +121,7 @@ class RunSpec:
     protocol: Protocol
     probes: Probes
     dtype: DType = "float32"
+    device: str = "cpu"
     source_hash: str = ""
     goal: int = 0
     dataset_hash: str = ""
@@ -133,7 +141,7 @@ class RunSpec:
         scored = {} if self.scored is None else {"scored": [self.label, self.scored.compared]}
         address = self.method.rpartition("/")[2] if is_file_address(self.method) else self.method
         return {
-            "model": [self.model, self.revision, self.dtype],
+            "model": [self.model, self.revision, self.dtype, self.device],
             "method": [address, self.source_hash, dict(self.hparams)],
             "data": [self.dataset_hash, self.seed],
             "regime": [self.regime, self.chunk, list(self.stream) if self.regime == "sequential" else None],
@@ -186,10 +194,10 @@ def make_plan(suite: Suite, options: RunOptions | None = None) -> Plan:
 
     Raises :class:`UnknownName` or :class:`BadPlugin` for a method that is not there.
     """
-    dtype = (options or RunOptions()).dtype
+    options = options or RunOptions()
     _refuse_twins(suite)
     runs = [
-        _run(suite, model, method, seed, dtype)
+        _run(suite, model, method, seed, options)
         for model in suite.models
         for seed in suite.seeds
         for method in suite.methods
@@ -208,9 +216,10 @@ def _refuse_twins(suite: Suite) -> None:
         raise UserError(f"Two methods are called {twice[0]!r}.", hint="Rename one: change its class attribute 'name'.")
 
 
-def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: DType) -> RunSpec:
+def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, options: RunOptions) -> RunSpec:
     with suite.at(f"methods/{method.label or method.method}"):
-        source = method_source(method.method)
+        method_source(method.method)  # says what is wrong with it, if something is
+        closure = read_closure(method.method)
     regime = method.regime or suite.regime
     chunk = regime.sequential if isinstance(regime, Sequential) else None
     most = method.cap.scale if method.cap else suite.scales[-1]
@@ -233,8 +242,9 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, dtype: D
         dataset=suite.dataset,
         protocol=suite.protocol,
         probes=suite.probes,
-        dtype=dtype,
-        source_hash=source.hash,
+        dtype=options.dtype,
+        device=device_kind(options.device),
+        source_hash=closure.hash,
         talks=reads_talk(suite.metrics),
     )
 
@@ -318,6 +328,17 @@ def _check_hparams(suite: Suite, spec: MethodSpec, method: type[Method], place: 
             key = ".".join(str(part) for part in item["loc"])
             with suite.at(f"{place}/{item['loc'][0]}", place):
                 raise UserError(f"{spec.shown}: {key} = {item['input']!r}: {item['msg']}.", hint=hint) from error
+
+
+def check_device(run: RunSpec, lm: LM) -> None:
+    """Raise :class:`BadModel` if a model computes on another kind of device than the run's id says."""
+    kinds = lm.device_kinds
+    if run.device not in kinds:
+        raise BadModel(
+            f"{run.model} was loaded on {' and '.join(sorted(kinds))}, and the run was planned for {run.device}.",
+            "The kind of device is part of a run's id.",
+            f"Name the device: --device {min(kinds, default='cpu')}",
+        )
 
 
 def check_scales(plan: Plan, dataset: Dataset) -> None:

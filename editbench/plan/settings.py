@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
-from editbench.base.parsing import Unparsable, parse_yaml, read_text
-from editbench.errors import BadPlugin, UnknownName, UserError
+from editbench.errors import UnknownName, UserError
 from editbench.models.families import family_of
+from editbench.plan.closure import read_published
 
 if TYPE_CHECKING:
     from editbench.method import Hparams, Method
@@ -33,21 +34,22 @@ class Settings:
     source: str
 
 
-def published(method: type[Method]) -> dict[str, dict[str, Any]]:
-    """Return the settings in the YAML that lies beside a method's file, by model family; {} if there is none.
+_READ: WeakKeyDictionary[type[Method], Mapping[str, dict[str, Any]]] = WeakKeyDictionary()
 
-    Raises :class:`BadPlugin` for a file of another form.
+
+def remember_settings(method: type[Method], found: Mapping[str, dict[str, Any]]) -> None:
+    """Keep the settings that were read together with a method's source: they are part of what its runs are named."""
+    _READ[method] = found
+
+
+def published(method: type[Method]) -> dict[str, dict[str, Any]]:
+    """Return the settings in the YAML beside a method's file, by model family; {} if there is none.
+
+    Those that were read when the method was loaded by its name; of a class that was imported by itself, as they are
+    now. Raises :class:`BadPlugin` for a file that cannot be read.
     """
-    path = Path(inspect.getfile(method)).with_suffix(".yaml")
-    if not path.is_file():
-        return {}
-    try:
-        found = parse_yaml(read_text(path, BadPlugin))[1] or {}
-    except Unparsable as error:
-        raise BadPlugin(f"{path}{error.place}: this is no YAML that can be read: {error.reason}.") from error
-    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
-        raise BadPlugin(f"{path} does not hold settings by model family.", "Expected e.g. gpt2-xl: {layer: 17}")
-    return found
+    kept = _READ.get(method)
+    return dict(read_published(Path(inspect.getfile(method)).with_suffix(".yaml")) if kept is None else kept)
 
 
 def settings_for(method: type[Method], shape: ModelShape, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -28,9 +28,10 @@ from editbench.datasets import DatasetSpec
 from editbench.datasets.files import is_hub_id
 from editbench.datasets.readers import PUBLISHED
 from editbench.errors import BadSuite, UserError
+from editbench.plan.address import is_file_address
 from editbench.plan.protocol import Protocol
 from editbench.plan.registry import suite_file
-from editbench.plan.sources import is_file_address, method_source
+from editbench.plan.sources import method_source
 from editbench.plan.yaml_traps import refuse_traps
 
 Loc = tuple[str | int, ...]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.machine import Checkout, checkout_of, machine, packages
+from editbench.plan.held import planned_closure
 from editbench.plan.sources import method_source
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _method(run: RunSpec, settings: Settings | None) -> dict[str, Any]:
     if run.scored is not None:  # what edited the model is not known here
         nothing = dict.fromkeys(("checkout", "hparams", "hparams_source"))
         return {"name": run.method, "address": "", "cite": "", "source_hash": "", "hparams_given": {}, **nothing}
-    source = method_source(run.method)
+    source = method_source(run.method, planned_closure(run.method, run.source_hash))
     return {
         "name": source.name,
         "address": run.method,
@@ -66,11 +67,16 @@ def _data(run: RunSpec, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def made_by(options: RunOptions, lm: LM | None) -> dict[str, Any]:
+def packages_of(run: RunSpec) -> dict[str, str]:
+    """Return the versions of the packages that decide a run's results: the harness's, and those its method imports."""
+    return packages(() if run.scored is not None else planned_closure(run.method, run.source_hash).libraries)
+
+
+def made_by(run: RunSpec, options: RunOptions, lm: LM | None) -> dict[str, Any]:
     """Return what a cell was made by: unlike the rest of the manifest it may differ between the cells of a run."""
     return {
         "checkout": _plain(checkout_of(Path(__file__).parent)),
-        "packages": packages(),
+        "packages": packages_of(run),
         "device": "" if lm is None else str(lm.device),
         "token_budget": options.token_budget,
     }
@@ -123,7 +129,7 @@ def manifest(
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": options.command,
         "options": asdict(options),
-        "packages": packages(),
+        "packages": packages_of(run),
         "machine": machine(),
         "checkout": _plain(checkout_of(Path(__file__).parent)),
     }

@@ -65,6 +65,7 @@ class Exporter:
             ledger = apply_edit(lm, kept, trust_source=self.options.trust_remote_code)
             about, spent = about_edit(kept), "as the run kept it"
         else:
+            _ = lm.model_hash  # before the edit, for that is what it is held against
             editing = self._edited(run, lm, scale)
             ledger, spent = editing.stream.ledger, f"edit {clock(editing.stream.edit_s)}"
             about = described(run, scale, lm, editing.job.settings)

@@ -40,7 +40,7 @@ class Job:
     @classmethod
     def resolved(cls, run: RunSpec, lm: LM, dataset: Dataset, cache: Cache) -> Job:
         """Load the method and settle its hyper-parameters for the model. Raises what that raises."""
-        method_class = load_method(run.method)
+        method_class = load_method(run.method, run.source_hash)
         settings = settings_for(method_class, lm.shape, run.hparams)
         return cls(run, lm, method_class, settings, ordered(dataset, run.scales[-1], run.seed), cache)
 

@@ -65,6 +65,8 @@ class Loaded:
         problems = lm.text.self_test()
         if problems:
             raise BadModel(f"The tokeniser of {name} breaks a rule this needs: {'; '.join(problems)}.")
+        if options.keep_edits:
+            _ = lm.model_hash  # of the unedited model: a kept edit is held against it
         self._key, self._lm, self._clean = (name, revision, eos), lm, fingerprint(lm)
 
     def changed(self) -> list[str]:

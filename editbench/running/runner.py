@@ -22,6 +22,7 @@ from editbench.measure.collapse import due
 from editbench.measure.kit import Kit
 from editbench.measure.measuring import EDIT_SHARE, Measuring, Unedited
 from editbench.metrics.collapse import collapsed_at
+from editbench.plan.runs import check_device
 from editbench.results.manifest import continued, manifest, matches
 from editbench.results.store import CellOutcome, Status, Store
 from editbench.running.editing import Editing, Files, chunks, out_of_memory
@@ -122,6 +123,7 @@ class Runner:
         if not missing and begun is not None:  # one that was lost is written anew
             return
         lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
+        check_device(run, lm)
         with self.store.lock(run):
             self._refuse_other_weights(run, lm)
             scales = self._missing(run)  # another process may have done some meanwhile

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from editbench.base.data import read_about
 from editbench.base.files import check_writable, readable
+from editbench.base.machine import device_kind
 from editbench.base.progress import run_label
 from editbench.datasets import DatasetSpec
 from editbench.edits import EDIT_FILE
@@ -162,6 +163,7 @@ def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec
         dtype=options.dtype,
         talks=reads_talk(suite.metrics),
         capability=suite.capability,
+        device=device_kind(options.device),
         scored=Scored(entry.model, entry.revision, compared),
     )
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from editbench.models.hashes import hashes
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
-from editbench.models.load import hashes
 from editbench.models.tokens import TextRules
 from editbench.requests import LOCALITY, NEIGHBOUR, REPHRASE, Probe, Request
 
@@ -130,7 +130,7 @@ def tiny_lm(
     layout = find_layout(model)
     shape = shape_of(model, layout)
     whole, bare = hashes(model, tokenizer)
-    return LM(model, text, layout, shape, f"tiny-{kind}", "in memory", whole, model_hash=bare)
+    return LM(model, text, layout, shape, f"tiny-{kind}", "in memory", whole, known_model_hash=bare)
 
 
 def _spread(model: Any) -> None:
