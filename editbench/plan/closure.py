@@ -27,13 +27,14 @@ from editbench.plan.address import OURS, Address, address_of, read_source, under
 from editbench.plan.modules import find_file, is_library
 from editbench.plan.parsed import Import
 
-ENGINE = ("editbench.models", "editbench.method", "editbench.requests", "editbench.base.seeds")
+ENGINE = tuple(
+    f"editbench.{name}" for name in ("models", "method", "edits", "ledger", "context", "requests", "base.seeds")
+)
 """What of editbench can decide an edit's bits: these modules and those inside them."""
 _NAMING = tuple(f"editbench.models.{name}" for name in ("builtin", "hashes", "load"))
 """Of those, what fetches a model and names it: its weights' hash, which every run is held against, says what came."""
 HANDED = (
-    "editbench.method",
-    "editbench.requests",
+    *(f"editbench.{name}" for name in ("method", "edits", "ledger", "context", "requests")),
     *(f"editbench.models.{name}" for name in ("lm", "tokens", "layout")),
 )
 """What a method computes with whether it imports it or not: its base class, and the parts of the model it is given."""

@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editbench.base.files import explained, pretty_json
+from editbench.base.files import explained, pretty_json, replace_file
 from editbench.base.progress import Progress, clock, run_label
 from editbench.cache import Cache
 from editbench.edits import EDIT_FILE
 from editbench.errors import EditbenchError, UserError
 from editbench.models.builtin import ALIASES, quiet
-from editbench.plan.sources import is_file_address
+from editbench.plan.address import is_file_address
+from editbench.plan.held import read_closure
 from editbench.results.store import Store
 from editbench.running.adapter import write_adapter
 from editbench.running.editing import Editing, Files, chunks, out_of_memory
@@ -119,15 +120,18 @@ def write_delta(folder: Path, ledger: Ledger, about: dict[str, Any]) -> dict[str
     if ledger.only_low_rank:
         write_adapter(folder, ledger, about["model"]["name"])
     if is_file_address(about["method"]["name"]):
-        _copy_source(folder / SOURCE, Path(about["method"]["name"].rpartition(":")[0]))
+        _write_source(folder / SOURCE, about["method"]["name"])
     write_readme(folder, told)
     return told
 
 
-def _copy_source(folder: Path, file: Path) -> None:
-    with explained(folder):
-        folder.mkdir(parents=True)
-        shutil.copyfile(file.expanduser(), folder / file.name)
+def _write_source(folder: Path, method: str) -> None:
+    """Write the method's file, and the siblings that it imports, as they were read when the run was planned."""
+    closure = read_closure(method)
+    root = closure.address.root or closure.address.path.parent
+    for source in closure.sources.values():
+        if source.path.is_relative_to(root):
+            replace_file(folder / source.path.relative_to(root), source.content)
 
 
 def write_model(folder: Path, lm: LM, about: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ are made from, in order, as ``edit:<number>:<name>``. What the edit belongs to i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,9 @@ from editbench.base.data import read_about, read_data, write_data
 from editbench.edits import EDIT_FILE, KINDS
 from editbench.errors import BadData, BadModel, StoreError, UserError
 from editbench.ledger import Ledger
-from editbench.models.load import model_hash
+from editbench.models.hashes import model_hash
+from editbench.plan.held import read_closure
 from editbench.plan.registry import load_method
-from editbench.plan.sources import method_source
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM
@@ -196,11 +195,11 @@ def _home(folder: Path, about: Mapping[str, Any], *, trust: bool) -> str:
     """Return the module of the method that made an edit: installed here with the same source, or beside the edit."""
     name, wanted = about["method"]["name"], about["method"]["source_hash"]
     try:
-        if method_source(name).hash == wanted:
-            return load_method(name).__module__
+        if read_closure(name).hash == wanted:
+            return load_method(name, wanted).__module__
     except UserError:
         pass
-    beside = sorted((folder / SOURCE).glob("*.py"))
+    beside = sorted((folder / SOURCE).rglob("*.py"))
     if not beside:
         raise UserError(
             f"The code of this edit is not here: {name}, with the source hash {wanted[:12]}.",
@@ -212,8 +211,9 @@ def _home(folder: Path, about: Mapping[str, Any], *, trust: bool) -> str:
             "Look at it; it runs only if you trust it.",
             "--trust-remote-code, or editbench.apply_edit(…, trust_source=True)",
         )
-    file = folder / SOURCE / Path(name.rpartition(":")[0]).name
-    return import_module(load_method(f"{file}:{name.rpartition(':')[2]}").__module__).__name__
+    asked = Path(name.rpartition(":")[0]).name
+    file = next((path for path in beside if path.name == asked), beside[0])
+    return load_method(f"{file}:{name.rpartition(':')[2]}").__module__
 
 
 def _refuse_other_base(model: Any, base: Mapping[str, Any]) -> None:
