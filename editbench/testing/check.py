@@ -120,9 +120,9 @@ def _broken(claim: str, kind: str, error: Exception, causes: dict[Any, str]) -> 
 
 def _try(trial: Trial, claim: str) -> None:
     first = trial.first
-    trial.renew()
     if first.made is None and first.error is not None:
         raise first.error  # no other edit need be tried
+    trial.renew()
     LAWS[claim](trial)
 
 

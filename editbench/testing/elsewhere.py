@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from editbench.testing.trial import Trial
 
 # What an answer's line begins with: a method may print.
-_ANSWER = "editbench-answer "
+_ANSWER, _END = "editbench-answer ", "editbench-end"
 
 
 class NotElsewhere(EditbenchError):
@@ -73,11 +73,13 @@ class OtherProcess:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(order + "\n")
         process.stdin.flush()
+        answer: dict[str, Any] = {"error": "it ended without a word"}
         for line in process.stdout:
             if line.startswith(_ANSWER):
-                answer: dict[str, Any] = json.loads(line.removeprefix(_ANSWER))
-                return answer
-        raise NotElsewhere("another process ended without a word")
+                answer = json.loads(line.removeprefix(_ANSWER))
+            elif line.startswith(_END):
+                break
+        return answer
 
     @staticmethod
     def _start() -> subprocess.Popen[str]:
@@ -112,14 +114,32 @@ def _at(place: str) -> type[Method]:
 
 
 def serve() -> None:
-    """Answer orders, one a line, until standard input ends."""
+    """Answer orders, one a line, until standard input ends: each in a process of its own, so that none finds traces.
+
+    This one only imports what takes long; where a process cannot be forked it answers by itself.
+    """
+    models = "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2"
+    for module in ("editbench.testing.check", *models):
+        importlib.import_module(module)
     for line in sys.stdin:
-        try:
-            answer: Mapping[str, Any] = {"fingerprint": _fingerprint(json.loads(line))}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        sys.stdout.write(f"\n{_ANSWER}{json.dumps(answer)}\n")
+        if not hasattr(os, "fork"):
+            _answer(line)
+        elif (child := os.fork()) == 0:
+            _answer(line)
+            os._exit(0)
+        else:
+            os.waitpid(child, 0)
+        sys.stdout.write(f"\n{_END}\n")
         sys.stdout.flush()
+
+
+def _answer(line: str) -> None:
+    try:
+        answer: Mapping[str, Any] = {"fingerprint": _fingerprint(json.loads(line))}
+    except Exception as error:
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    sys.stdout.write(f"\n{_ANSWER}{json.dumps(answer)}\n")
+    sys.stdout.flush()
 
 
 def _fingerprint(order: Mapping[str, Any]) -> dict[str, str]:
@@ -133,6 +153,7 @@ def _fingerprint(order: Mapping[str, Any]) -> dict[str, str]:
         model = TrialModel(**order["model"])
         trial = Trial(method_class, order["given"], model, Cache(Path(folder) / "cache"), Path(folder))
         if order["kept"] is None:
+            trial.renew_after_first()
             return trial.print_of_first
         put_back(Ledger(trial.lm), Path(order["kept"]), method_class.__module__)
         return fingerprint(trial.lm, trial.requests)

@@ -182,7 +182,7 @@ def _named(trial: Trial, edit: Edit) -> Iterator[str]:
 
 @law("an edit that is saved and loaded, here and in another process, is the same")
 def _saved_and_loaded(trial: Trial) -> None:
-    file = trial.folder / "edit.safetensors"
+    file, expected = trial.folder / "edit.safetensors", trial.print_of_first
     with trial.edited() as ledger:
         write_edit(file, ledger, {})
         nbytes = ledger.nbytes
@@ -191,7 +191,7 @@ def _saved_and_loaded(trial: Trial) -> None:
     loaded = Ledger(trial.lm)
     try:
         put_back(loaded, file, trial.method_class.__module__)
-        changed = differences(trial.print_of_first, fingerprint(trial.lm, trial.requests))
+        changed = differences(expected, fingerprint(trial.lm, trial.requests))
     finally:
         with suppress(RevertFailed):  # has a law of its own
             loaded.revert()

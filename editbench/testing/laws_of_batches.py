@@ -80,19 +80,20 @@ def _whole_nll(lm: LM, completions: Sequence[Completion], prompts: Sequence[str]
 @law("where an edit is gated, unrelated prompts keep their bits")
 def _gated(trial: Trial) -> None:
     refuse_undeclared(trial, "gated")
-    prompts = [*UNRELATED, *(request.prompt for request in trial.requests)]
+    prompts = [*(request.prompt for request in trial.requests), *UNRELATED]
     with trial.edited():
         texts = trial.lm.as_read(prompts)
         together = _Said.to(trial.lm, prompts, texts)
         alone = [_Said.to(trial.lm, [prompt], [prompt]) for prompt in UNRELATED]
-    for number, prompt in enumerate(UNRELATED):
-        if texts[number] != prompt:
+    places = range(len(trial.requests), len(prompts))
+    for place, prompt, said in zip(places, UNRELATED, alone, strict=True):
+        if texts[place] != prompt:
             raise Broken(f"text stands around {prompt!r}")
-        if _Said.to(trial.lm, [prompt], [prompt]).differs(alone[number], 0):
+        if _Said.to(trial.lm, [prompt], [prompt]).differs(said, 0):
             raise Broken(f"the logits of {prompt!r} are not the unedited model's bits")
     before = _Said.to(trial.lm, prompts, texts)
-    for number, prompt in enumerate(UNRELATED):
-        if before.differs(together, number):
+    for place, prompt in zip(places, UNRELATED, strict=True):
+        if before.differs(together, place):
             raise Broken(f"the logits of {prompt!r} beside an edited prompt are not the unedited model's bits")
 
 

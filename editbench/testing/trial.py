@@ -132,7 +132,7 @@ class TwoChunks:
     whole: fingerprint after the second chunk.
     answers: to all requests then.
     nbytes: size of what is in the model then.
-    left: what is not as it was once everything was taken out.
+    left: what is not as it was once everything was taken out, but for what ``edit`` itself leaves.
     """
 
     checkpoint: Path
@@ -201,6 +201,16 @@ class Trial:
         if self.changes():
             self.lm = self.model.load()
 
+    def renew_after_first(self) -> None:
+        """Compute the first edit, if that is not done, and let nothing stay that it left in the model."""
+        if self.first.made is not None:
+            self.renew()
+
+    @property
+    def left_by_edit(self) -> list[str]:
+        """What of the model was not as before when the first edit had been computed: it has laws of its own."""
+        return unedited.differences(self.first.before.parts, self.first.after.parts)
+
     def new(self) -> Method:
         """Return a fresh, prepared instance of the method."""
         method = self.method_class(self.hparams)
@@ -216,6 +226,7 @@ class Trial:
         """
         chosen = self.requests if requests is None else requests
         given = tuple(request if with_probes else request.without_probes() for request in chosen)
+        self.renew()
         method = self.new() if method is None else method
         edit: Any = None
         try:
@@ -251,6 +262,7 @@ class Trial:
     @contextmanager
     def edited(self, *edits: Edit) -> Iterator[Ledger]:
         """Within the context, edits are in the model; the first one if none is named."""
+        self.renew()
         ledger = Ledger(self.lm)
         try:
             for edit in edits or (self.edit,):
@@ -285,7 +297,8 @@ class Trial:
         whole, answers = fingerprint(self.lm, self.requests), asked(self.lm, self.requests)
         nbytes = stream.ledger.nbytes
         stream.take_out()
-        return TwoChunks(checkpoint, read_before, read_after, whole, answers, nbytes, self.changes())
+        left = [part for part in self.changes() if part not in self.left_by_edit]
+        return TwoChunks(checkpoint, read_before, read_after, whole, answers, nbytes, left)
 
 
 def asked(lm: LM, requests: Sequence[Request]) -> list[Outcome]:
