@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import culprits
 import pytest
 from reference_methods import REFERENCES, Codebook, Good, Retrieval
+from results_tree import save_tiny_model
 
 from editbench.errors import UserError
 from editbench.method import Method
-from editbench.testing import LawResult, OtherProcess, check_method
+from editbench.testing import LawResult, OtherProcess, TrialModel, check_method
 from editbench.testing.laws import LAWS
 
 PROCESS = "edit returns, and changes nothing of the process: random state, threads, torch's settings"
@@ -128,6 +130,13 @@ def test_a_model_that_is_not_supported_is_no_law_that_holds() -> None:
 
     found = check_method(Never, kinds=("llama",))
     assert {(one.status, one.detail) for one in found} == {("not applicable", "it is too small")}
+
+
+def test_a_real_model_is_loaded_afresh_after_a_law_that_left_it_changed(tmp_path: Path) -> None:
+    model = TrialModel(str(save_tiny_model(tmp_path / "model")), tiny=False)
+    found = check_method(culprits.LeavesItsChange, laws=(FOUND, REVERT, LEARNS, ALONE), model=model)
+    assert [(one.law, one.status) for one in found if one.status != "holds"] == [(FOUND, "broken")]
+    assert {one.kind for one in found} == {model.name}
 
 
 def test_a_wrong_hyper_parameter_is_one_error_before_any_law() -> None:
