@@ -181,12 +181,14 @@ class _Group:
                 break
             self._update(adam, active)
             steps += active.cpu()
-            wanted = active.tolist()
-            self.tails.keep(lambda number, wanted=wanted: wanted[self.owners[number]])
+            self._keep(active.tolist())
             report((step + 1) / how.updates)
         z = self.reference + self.delta.detach()
         z[~torch.isfinite(losses)] = torch.nan
         return Values(z, self.reference, losses, steps)
+
+    def _keep(self, wanted: Sequence[bool]) -> None:
+        self.tails.keep(lambda number: wanted[self.owners[number]])
 
     @torch.no_grad()
     def _update(self, adam: torch.optim.Optimizer, active: Tensor) -> None:
@@ -202,12 +204,12 @@ class _Group:
     def _losses_and_gradients(self) -> Tensor:
         """Add the gradient of every value's loss to δ's; return the losses, in nats: [values]."""
         with torch.enable_grad():
-            losses = self.how.decay * self.delta.norm(dim=1) / self.norm.square()
-            losses.sum().backward()
+            losses: Tensor = self.how.decay * self.delta.norm(dim=1) / self.norm.square()
+            losses.sum().backward()  # type: ignore[no-untyped-call]
             losses = losses.detach()
             for piece in self.tails.pieces:
                 each = self._piece_losses(piece)
-                each.sum().backward()
+                each.sum().backward()  # type: ignore[no-untyped-call]
                 losses += each.detach()
         return losses
 

@@ -97,7 +97,7 @@ def _tried(trial: Trial, claims: Sequence[str], causes: dict[Any, str]) -> Itera
     kind, reason = trial.model.name, trial.unsupported
     for claim in claims:
         if reason is not None:
-            yield LawResult(claim, kind, "not applicable", reason)
+            yield LawResult(claim, kind, "not applicable", " ".join(reason.split()))
             continue
         try:
             _try(trial, claim)
@@ -140,5 +140,5 @@ def _cause(error: Exception) -> Any:
 
 def _said(error: Exception) -> str:
     if isinstance(error, Broken | EditbenchError):
-        return str(error)
+        return " ".join(str(error).split())
     return f"{type(error).__name__}: {error} ({_where(error)})"

@@ -290,9 +290,9 @@ def refuse_undeclared(trial: Trial, trait: str) -> None:
 
 def _equal_sums(together: Mapping[str, Tensor], alone: list[dict[str, Tensor]]) -> None:
     for name in together.keys() | {name for deltas in alone for name in deltas}:
-        summed = sum(deltas[name] for deltas in alone if name in deltas)
-        whole = together.get(name, torch.zeros(()))
-        if not torch.allclose(*torch.broadcast_tensors(whole, torch.as_tensor(summed)), rtol=1e-3, atol=1e-6):
+        each = [deltas[name] for deltas in alone if name in deltas]
+        summed = torch.stack(each).sum(0) if each else torch.zeros_like(together[name])
+        if not torch.allclose(together.get(name, torch.zeros_like(summed)), summed, rtol=1e-3, atol=1e-6):
             raise Broken(f"{name} differs")
 
 
