@@ -144,7 +144,7 @@ class HashSalted(Good):
 
     def edit(self, lm: LM, requests: Requests, rng: torch.Generator) -> Edit:
         """Depend on how this process salts its hashes."""
-        return scaled(super().edit(lm, requests, rng), 1 + (hash("salt") % 977) / 1e4)
+        return scaled(super().edit(lm, requests, rng), 1 + (hash("salt") % 2**20) / 1e7)
 
 
 class ReadsProbes(Good):

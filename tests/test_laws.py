@@ -68,7 +68,7 @@ CULPRITS: list[tuple[type[Method], set[str]]] = [
     (culprits.FirstPromptDecides, {ALONE, INDEPENDENT, GATED}),
     (culprits.FirstRowDecides, {ALONE, GATED}),
     (culprits.IgnoresRightPadding, {WHOLE}),
-    (culprits.IgnoresLeftPadding, {ALONE, WHOLE}),
+    (culprits.IgnoresLeftPadding, {ALONE, WHOLE, SURVIVES}),  # rows that are not found are not edited
     (culprits.IgnoresRows, {ALONE}),
     (culprits.ForgetsLaterPasses, {WHOLE}),
     (culprits.AlwaysFires, {GATED}),
