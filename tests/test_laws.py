@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import culprits
+import culprits_of_batches
 import pytest
 from reference_methods import REFERENCES, Codebook, Good, Retrieval
 from results_tree import save_tiny_model
@@ -65,13 +66,13 @@ CULPRITS: list[tuple[type[Method], set[str]]] = [
     (culprits.ForgetsChunkOne, {CUMULATIVE, SURVIVES}),
     (culprits.ForgetsSentences, {CUMULATIVE, SURVIVES}),
     (culprits.PilesUp, {CUMULATIVE}),
-    (culprits.FirstPromptDecides, {ALONE, INDEPENDENT, GATED}),
-    (culprits.FirstRowDecides, {ALONE, GATED}),
-    (culprits.IgnoresRightPadding, {WHOLE}),
-    (culprits.IgnoresLeftPadding, {ALONE, WHOLE, SURVIVES}),  # rows that are not found are not edited
-    (culprits.IgnoresRows, {ALONE}),
-    (culprits.ForgetsLaterPasses, {WHOLE}),
-    (culprits.AlwaysFires, {GATED}),
+    (culprits_of_batches.FirstPromptDecides, {ALONE, INDEPENDENT, GATED}),
+    (culprits_of_batches.FirstRowDecides, {ALONE, GATED}),
+    (culprits_of_batches.IgnoresRightPadding, {WHOLE}),
+    (culprits_of_batches.IgnoresLeftPadding, {ALONE, WHOLE, SURVIVES}),  # rows that are not found are not edited
+    (culprits_of_batches.IgnoresRows, {ALONE}),
+    (culprits_of_batches.ForgetsLaterPasses, {WHOLE}),
+    (culprits_of_batches.AlwaysFires, {GATED}),
 ]
 
 
