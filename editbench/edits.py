@@ -160,7 +160,8 @@ class ModuleEdit(Edit):
     Attributes
     ----------
     build: ``build(lm, standing, data)`` returns the module to stand in the place of ``standing``; a function or class
-        at the top level of a module. The new module may call the old one, and ask ``lm.call`` what a pass is for.
+        at the top level of a module. The new module may call the old one, and ask ``lm.call`` what a pass is for. All
+        else that it is made from is in ``data``: what ``standing`` holds may be another chunk's when it is made again.
     places: full module name -> the tensors and plain values that ``build`` makes it from. Their size is the edit's.
     supersedes: whether these modules stand alone, or on top of those that the method put there before.
     """

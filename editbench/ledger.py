@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,12 @@ class Ledger:
             self.originals[name], self._weights[name] = original, parameter
             self.on_revert(lambda: parameter.data.copy_(original))
         return self._weights[name]
+
+    def keep_those_there(self, names: Iterable[str]) -> None:
+        """Keep the originals of weights that have these names before modules come: behind one they have another."""
+        for name in names:
+            with suppress(AttributeError):  # a weight of a module that is yet to come
+                self.keep_original(name)
 
     def on_revert(self, undo: Callable[[], Any], redo: Callable[[], Any] | None = None) -> None:
         """Have ``undo`` called when everything is taken out, before what was left here earlier.
@@ -166,6 +172,8 @@ class Ledger:
 
     def restore(self, state: Data, home: str) -> None:
         """Put into the unedited model what :meth:`state` describes. ``home``: the module of the method."""
+        weights = {key.removeprefix("weight:"): value for key, value in state.items() if key.startswith("weight:")}
+        self.keep_those_there(weights)
         for number, kind in enumerate(state["kinds"]):
             own = f"edit:{number}:"
             data = {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)}
@@ -173,7 +181,6 @@ class Ledger:
             if not isinstance(edit, LowRankEdit):  # its products are in the weights' values
                 edit.put_into(self)
             self.edits.append(edit)
-        for key, value in state.items():
-            if key.startswith("weight:"):
-                self.keep_original(key.removeprefix("weight:")).data.copy_(value)
+        for name, value in weights.items():
+            self.keep_original(name).data.copy_(value)
         self.note_weights(state["delta_bytes"])

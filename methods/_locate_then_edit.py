@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from editbench.cache import Cache
     from editbench.models.lm import LM, ModelShape
+    from editbench.models.value_trainer import Values
     from editbench.savepoint import Savepoint
 
     from ._prompts import Case
-    from ._values import Values
 
 # Published places lie at these relative depths: block 5 (ROME), blocks 4 to 8 (MEMIT, AlphaEdit) of Llama-3-8B's 32.
 ONE_DEPTH = 5 / 32

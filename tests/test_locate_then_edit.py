@@ -23,7 +23,8 @@ from editbench.models.residual import ResidualStream
 from editbench.plan.registry import load_method
 from editbench.plan.settings import settings_for
 from editbench.requests import Request
-from editbench.testing.laws import LAWS, check_method
+from editbench.testing import check_method
+from editbench.testing.laws import LAWS
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
 NAMES = ("rome", "memit", "emmet", "alphaedit", "sphere")

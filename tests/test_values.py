@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from editbench_methods import _values
 from editbench_methods._locate_then_edit import ValueHparams
 from editbench_methods._prompts import Case, behind, case, cases, sample_prefixes
 from editbench_methods._values import optimise
 from torch import Tensor
 
 from editbench.errors import RequestFailed
+from editbench.models import value_trainer
 from editbench.models.lm import LM
 from editbench.requests import Request
 from editbench.testing.tiny import tiny_lm, tiny_requests
@@ -117,7 +117,7 @@ def test_groups_do_not_change_the_values(monkeypatch: pytest.MonkeyPatch) -> Non
     lm = tiny_lm("gpt2")
     found = tokenised(lm, 5)
     whole = optimise(lm, found, 1, hparams())
-    monkeypatch.setattr(_values, "GROUP", 2)
+    monkeypatch.setattr(value_trainer, "GROUP", 2)
     shares: list[float] = []
     parts = optimise(lm, found, 1, hparams(), progress=shares.append)
     torch.testing.assert_close(parts.z, whole.z, rtol=1e-4, atol=1e-5)

@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from editbench.base.plain import shortened
-from editbench.cli.options import RegisteredName, json_option
+from editbench.cli.options import RegisteredName, json_option, model_options
 from editbench.cli.output import Command, echo_json, say
+
+if TYPE_CHECKING:
+    from editbench.testing.check import LawResult
+
+_MARKS = {"holds": ("ok    ", "green"), "broken": ("BROKEN", "red"), "not applicable": ("n/a   ", "yellow")}
 
 
 @click.command("check", cls=Command)
 @click.option("--method", required=True, type=RegisteredName("method"), help="A registered name, or ./file.py:Class.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A hyper-parameter, for tiny models.")
+@click.option("--model", help="A real model instead of the tiny ones: a name, hub id, folder, or GGUF file.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A hyper-parameter.")
+@model_options
 @json_option
-def command(method: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check that a method obeys the contract, on tiny models made in memory.
+def command(method: str, model: str | None, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Check that a method obeys the contract, on tiny models made in memory or on a real one.
 
-    Exit code 1 if a law is broken.
+    Tiny models take the method's hyper-parameters for them, a real one those that a run would take. Exit code 1 if a
+    law is broken, or if none could be tried.
     """
-    from editbench.testing.laws import check_method
+    from editbench.testing.check import check_method
+    from editbench.testing.trial import TrialModel
 
-    chosen = _parsed(overrides)
-    _refuse_wrong(method, chosen)
-    found = check_method(method, chosen)
+    real = None if model is None else TrialModel(model, tiny=False, options=given)
+    found = check_method(method, _parsed(overrides), model=real)
     broken = [law for law in found if not law.passed]
     if as_json:
-        echo_json({"method": method, "passed": not broken, "laws": [asdict(law) for law in found]})
+        laws = [{**asdict(law), "passed": law.passed} for law in found]
+        echo_json({"method": method, "passed": not broken, "laws": laws})
     else:
-        for law in found:
-            _show(law)
-        say(f"{len(found) - len(broken)} of {len(found)} laws hold.")
-    if broken:
+        _show(found)
+    if broken or not any(law.status == "holds" for law in found):
         raise click.exceptions.Exit(1)
 
 
-def _refuse_wrong(method: str, chosen: dict[str, Any]) -> None:
-    """Raise :class:`UserError` for a hyper-parameter that is none or has a wrong value, before any law is tried."""
-    from editbench.plan.registry import load_method
-    from editbench.plan.settings import settings_for
-    from editbench.testing.laws import LAW_KINDS
-    from editbench.testing.tiny import tiny_lm
+def _show(found: Sequence[LawResult]) -> None:
+    """Print one line a law; laws that one cause breaks, or that do not apply for one reason, share a line."""
+    told: set[tuple[str, str]] = set()
+    for law in found:
+        share = (law.kind, law.same_as or (law.detail if law.status == "not applicable" else ""))
+        if not share[1]:
+            _line(law, law.law + (f": {law.detail}" if law.detail else ""))
+        elif share not in told:
+            same = [one for one in found if (one.kind, one.status, one.detail) == (law.kind, law.status, law.detail)]
+            what = law.law if len(same) == 1 else f"{len(same)} laws"
+            _line(law, f"{what}: {law.detail}")
+        told.add(share)
+    numbers = [sum(law.status == status for law in found) for status in _MARKS]
+    say(f"{numbers[0]} of {numbers[0] + numbers[1]} laws hold; {numbers[2]} do not apply.")
 
-    found = load_method(method)
-    for kind in LAW_KINDS if chosen else ():
-        settings_for(found, tiny_lm(kind).shape, {**found.tiny, **chosen})
 
-
-def _show(law: Any) -> None:
-    mark = click.style("ok    ", fg="green") if law.passed else click.style("BROKEN", fg="red")
-    say(f" {law.kind:<6} {law.law}" + (f": {shortened(law.detail)}" if law.detail else ""), mark=mark)
+def _line(law: LawResult, said: str) -> None:
+    mark, colour = _MARKS[law.status]
+    say(f" {law.kind:<6} {shortened(said)}", mark=click.style(mark, fg=colour))
 
 
 def _parsed(overrides: tuple[str, ...]) -> dict[str, Any]:

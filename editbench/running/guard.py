@@ -71,7 +71,7 @@ def called(method: Method, lm: LM, requests: Sequence[Request], rng: torch.Gener
     :class:`~editbench.errors.Diverged` for an edit with numbers that are not finite.
     """
     given = tuple(request.without_probes() for request in requests)
-    with _process_kept():
+    with process_kept():
         edit = method.edit(lm, given, rng)
     if given != tuple(request.without_probes() for request in requests):
         raise MethodAtFault("edit changed the requests it was given")
@@ -91,7 +91,7 @@ def checked(edit: Any, method: Method) -> Edit:
 
 
 @contextmanager
-def _process_kept() -> Iterator[None]:
+def process_kept() -> Iterator[None]:
     """Put back what belongs to the whole process, and raise :class:`MethodAtFault` that names what was changed."""
     pid, threads = os.getpid(), set(threading.enumerate())
     before = [(one, one.read()) for one in _GLOBALS]

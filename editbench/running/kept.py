@@ -158,8 +158,15 @@ def apply_edit(model: Any, path: str | Path, *, trust_source: bool = False) -> L
             hint=f"Load the model with editbench.load_model({about['model']['name']!r}).",
         )
     home = _home(file.parent, about, trust=trust_source) if needs_code else ""
-    data, _ = read_data(file)
     ledger = Ledger(_bare(inner) if lm is None else lm)
+    put_back(ledger, file, home)
+    return ledger if lm is not None else None
+
+
+def put_back(ledger: Ledger, file: Path, home: str) -> None:
+    """Put into an unedited model what :func:`write_edit` wrote of the same one. ``home``: the module of the method."""
+    data, about = read_data(file)
+    ledger.keep_those_there(about["weights"])
     for number, kind in enumerate(about["edits"]):
         own = f"edit:{number}:"
         part = {name.removeprefix(own): value for name, value in data.items() if name.startswith(own)}
@@ -169,7 +176,6 @@ def apply_edit(model: Any, path: str | Path, *, trust_source: bool = False) -> L
     for name in about["weights"]:
         _put_weight(ledger, name, data)
     ledger.note_weights(about["weights"])
-    return ledger if lm is not None else None
 
 
 @torch.no_grad()

@@ -4,12 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from editbench.testing.laws import LawResult, check_method
+    from editbench.testing.check import LawResult, check_method
+    from editbench.testing.elsewhere import OtherProcess
     from editbench.testing.tiny import tiny_lm, tiny_requests
+    from editbench.testing.trial import TrialModel
 
-_HOMES = {"LawResult": "laws", "check_method": "laws", "tiny_lm": "tiny", "tiny_requests": "tiny"}
+_HOMES = {
+    "LawResult": "check",
+    "OtherProcess": "elsewhere",
+    "TrialModel": "trial",
+    "check_method": "check",
+    "tiny_lm": "tiny",
+    "tiny_requests": "tiny",
+}
 
-__all__ = ["LawResult", "check_method", "tiny_lm", "tiny_requests"]
+__all__ = ["LawResult", "OtherProcess", "TrialModel", "check_method", "tiny_lm", "tiny_requests"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,273 +1,204 @@
-"""The laws every method must obey, tried on tiny models built in memory.
-
-``editbench check --method NAME`` runs them from the shell; a plugin's own tests call :func:`check_method`.
-"""
+"""The laws every method must obey, of one edit. Those of streams and of batches are in the files beside this one."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
 import math
-import os
-import subprocess
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from editbench.base.seeds import torch_generator
-from editbench.cache import Cache
-from editbench.method import Edit, Method, WeightEdit
-from editbench.models.lm import LM
-from editbench.plan.settings import settings_for
-from editbench.requests import Request
+from editbench.edits import ContextEdit, Edit, Edits, LowRankEdit, ModuleEdit, WeightEdit
+from editbench.ledger import Ledger, RevertFailed
+from editbench.requests import Probe
+from editbench.running.guard import refuse_unnamed
+from editbench.running.kept import put_back, write_edit
+from editbench.running.unedited import differences, in_words
 from editbench.savepoint import Savepoint
-from editbench.testing.tiny import tiny_lm, tiny_requests
+from editbench.testing.elsewhere import NotElsewhere
+from editbench.testing.trial import UNRELATED, Broken, NotApplicable, Trial, asked, fingerprint, target_nll
 
-# One kind with Linear blocks and gated MLPs, one with Conv1D and biases.
-LAW_KINDS = ("llama", "gpt2")
-N_REQUESTS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class LawResult:
-    """One law tried on one kind of tiny model.
-
-    Attributes
-    ----------
-    law: what is claimed.
-    kind: the tiny model's architecture.
-    passed: whether it held; a law that says nothing about this method is not tried.
-    detail: what was seen when it did not hold.
-    """
-
-    law: str
-    kind: str
-    passed: bool
-    detail: str = ""
-
-
-class Broken(Exception):
-    """A law does not hold; the message says what was seen."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A method, its overrides, and a fresh tiny model with requests."""
-
-    method_class: type[Method]
-    overrides: Mapping[str, Any]
-    kind: str
-    lm: LM
-    requests: tuple[Request, ...]
-    cache: Cache
-
-    def new(self) -> Method:
-        """Return a fresh, prepared instance of the method."""
-        settings = settings_for(self.method_class, self.lm.shape, self.overrides)
-        method = self.method_class(settings.values)
-        method.prepare(self.lm, self.cache)
-        return method
-
-    def edit(self, requests: Sequence[Request] | None = None, seed: int = 0) -> Edit:
-        """Return the edit of a fresh instance."""
-        chosen = self.requests if requests is None else requests
-        return self.new().edit(self.lm, chosen, torch_generator(seed, "law"))
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 Law = Callable[[Trial], None]
+# What is claimed -> how it is tried: raises Broken, or NotApplicable.
 LAWS: dict[str, Law] = {}
+_NOT_WEIGHTS = ("modules", "flags", "context", "configuration", "tokeniser")
 
 
-def _law(claim: str) -> Callable[[Law], Law]:
-    def register(law: Law) -> Law:
-        LAWS[claim] = law
-        return law
+def law(claim: str) -> Callable[[Law], Law]:
+    """Register the function below as what tries this claim."""
+
+    def register(tried: Law) -> Law:
+        LAWS[claim] = tried
+        return tried
 
     return register
 
 
-def check_method(
-    method: str | type[Method],
-    overrides: Mapping[str, Any] | None = None,
-    kinds: Sequence[str] = LAW_KINDS,
-    laws: Sequence[str] | None = None,
-) -> list[LawResult]:
-    """Try the laws on a method; return one result per law and kind of tiny model.
-
-    Parameters
-    ----------
-    method: a registered name, ``./file.py:Class``, or the class itself.
-    overrides: hyper-parameters that replace the method's own, and those it declares as ``tiny``.
-    kinds: architectures from ``editbench.testing.tiny.TINY_KINDS``.
-    laws: which claims of ``LAWS`` to try; None: all.
-    """
-    from editbench.plan.registry import load_method
-
-    method_class = load_method(method) if isinstance(method, str) else method
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Cache(Path(folder))
-        tried = [
-            (claim, _trial(method_class, overrides or {}, kind, cache)) for kind in kinds for claim in laws or LAWS
-        ]
-        return [_try(claim, LAWS[claim], trial) for claim, trial in tried]
-
-
-def _trial(method_class: type[Method], overrides: Mapping[str, Any], kind: str, cache: Cache) -> Trial:
-    return Trial(
-        method_class, {**method_class.tiny, **overrides}, kind, tiny_lm(kind), tuple(tiny_requests(N_REQUESTS)), cache
-    )
-
-
-def _try(claim: str, law: Law, trial: Trial) -> LawResult:
-    kind = trial.kind
-    try:
-        settings = settings_for(trial.method_class, trial.lm.shape, trial.overrides)
-        reason = trial.method_class(settings.values).supports(trial.lm)
-        if reason is not None:
-            return LawResult(claim, kind, True, f"not tried: {reason}")
-        law(trial)
-    except Broken as broken:
-        return LawResult(claim, kind, False, str(broken))
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return LawResult(claim, kind, False, f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
-    return LawResult(claim, kind, True)
-
-
-def _state(lm: LM) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in lm.model.state_dict().items()}
-
-
-def _differences(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
-    if before.keys() != after.keys():
-        return sorted(before.keys() ^ after.keys())
-    return [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
-
-
-@contextmanager
-def _unchanged(lm: LM, what: str) -> Iterator[None]:
-    before = _state(lm)
-    yield
-    changed = _differences(before, _state(lm))
+def _broken_by(what: str, changed: list[str]) -> None:
     if changed:
-        raise Broken(f"{what} changed {', '.join(changed[:3])}{' …' if len(changed) > 3 else ''}")
+        raise Broken(f"{what} changed {in_words(changed)}")
 
 
-@_law("edit leaves the model bitwise as found")
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return sorted(n or "the model" for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+
+
+@law("edit returns, and changes nothing of the process: random state, threads, torch's settings")
+def _process(trial: Trial) -> None:
+    if trial.first.error is not None:
+        raise trial.first.error
+
+
+@law("edit returns an edit of the declared kind, whose code has a name")
+def _kind(trial: Trial) -> None:
+    edit = trial.edit
+    refuse_unnamed(edit)
+    if edit.nbytes < 0:
+        raise Broken(f"its size is {edit.nbytes} bytes")
+
+
+@law("edit leaves the model bitwise as found")
 def _leaves_the_model(trial: Trial) -> None:
-    with _unchanged(trial.lm, "edit()"):
-        trial.edit()
+    before, after = trial.first.before, trial.first.after
+    changed = [name for name in differences(before.parts, after.parts) if name not in _NOT_WEIGHTS]
+    _broken_by("edit()", changed + _differing(before.tree, after.tree))
 
 
-@_law("revert restores every weight bitwise")
-def _revert_restores(trial: Trial) -> None:
-    edit = trial.edit()
-    with _unchanged(trial.lm, "apply and revert together"):
-        edit.apply(trial.lm).revert()
-
-
-@_law("no requests, no change")
-def _no_requests(trial: Trial) -> None:
-    edit = trial.edit(())
-    with _unchanged(trial.lm, "the edit of no requests"):
-        edit.apply(trial.lm)
-    if trial.lm.as_read(["What is it?"]) != ["What is it?"]:
-        raise Broken("the edit of no requests puts text before a prompt")
-
-
-@_law("the same seed gives the same edit")
-def _same_seed(trial: Trial) -> None:
-    first, second = fingerprint(trial, trial.edit()), fingerprint(trial, trial.edit())
-    if first != second:
-        raise Broken("two edits with one seed differ")
-
-
-@_law("the same seed gives the same edit in another process")
-def _same_seed_elsewhere(trial: Trial) -> None:
-    here = fingerprint(trial, trial.edit())
-    code = f"from editbench.testing.laws import print_fingerprint; print_fingerprint({_address(trial.method_class)!r}, "
-    code += f"{trial.kind!r}, {dict(trial.overrides)!r})"
-    same_path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=same_path)
-    if done.returncode:
-        raise Broken(f"another process failed: {done.stderr.strip().splitlines()[-1:]}")
-    if done.stdout.split()[-1] != here:
-        raise Broken("this process and another one disagree")
-
-
-@_law("what the edit does not name stays bitwise equal")
-def _untouched(trial: Trial) -> None:
-    edit, before = trial.edit(), _state(trial.lm)
-    edit.apply(trial.lm)
-    if isinstance(edit, WeightEdit):
-        tied = {id(trial.lm.parameter(name)) for name in edit.deltas}
-        named = {name for name, p in trial.lm.model.named_parameters(remove_duplicate=False) if id(p) in tied}
-        stray = [name for name in _differences(before, _state(trial.lm)) if name not in named]
-        if stray:
-            raise Broken(f"changed without being named: {', '.join(stray[:3])}")
-
-
-@_law("no hooks are left behind")
-def _no_hooks(trial: Trial) -> None:
-    before = _hooks(trial.lm)
-    trial.edit()
-    if _hooks(trial.lm) != before:
-        raise Broken("edit() leaves hooks or replaced forward functions in the model")
-
-
-def _hooks(lm: LM) -> dict[str, tuple[int, bool]]:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return {
-        name: (sum(len(getattr(module, kind)) for kind in kinds), "forward" in vars(module))
-        for name, module in lm.model.named_modules()
-    }
-
-
-@_law("grad flags, train or eval mode and the caller's random state stay as they were")
+@law("edit leaves gradients, their flags and train or eval mode as they were")
 def _flags(trial: Trial) -> None:
-    def flags() -> list[Any]:
-        model = trial.lm.model
-        return [
-            {name: (p.requires_grad, p.grad is None) for name, p in model.named_parameters()},
-            {name: module.training for name, module in model.named_modules()},
-            torch.get_rng_state().tolist(),
-            torch.is_grad_enabled(),
-            torch.get_default_dtype(),
-        ]
+    _broken_by("edit()", _differing(trial.first.before.modes, trial.first.after.modes))
 
-    before = flags()
-    trial.edit()
-    names = ("grad flags or gradients", "train or eval mode", "torch's random state", "grad mode", "default dtype")
-    changed = [name for name, was, now in zip(names, before, flags(), strict=True) if was != now]
+
+@law("no hooks are left behind")
+def _no_hooks(trial: Trial) -> None:
+    left = _differing(trial.first.before.hooks, trial.first.after.hooks)
+    if left:
+        raise Broken(f"edit() leaves hooks or replaced forward functions in {in_words(left)}")
+
+
+@law("context, configuration and tokeniser are untouched")
+def _surroundings(trial: Trial) -> None:
+    names = ("context", "configuration", "tokeniser")
+    before, after = trial.first.before.parts, trial.first.after.parts
+    _broken_by("edit()", [name for name in names if before[name] != after[name]])
+    with trial.edited():
+        asked(trial.lm, trial.requests)
+        now = fingerprint(trial.lm, ())
+    _broken_by("the edit", [name for name in names[1:] if before[name] != now[name]])
+
+
+@law("revert restores the model bitwise")
+def _revert_restores(trial: Trial) -> None:
+    ledger = Ledger(trial.lm)
+    ledger.apply(trial.edit)
+    asked(trial.lm, trial.requests)
+    try:
+        ledger.revert()
+    except RevertFailed as error:
+        raise Broken(str(error)) from error
+    _broken_by("apply and revert together", trial.changes())
+
+
+@law("no requests, no change")
+def _no_requests(trial: Trial) -> None:
+    prompts = [request.prompt for request in trial.requests] + list(UNRELATED)
+    before = asked(trial.lm, trial.requests)
+    weights = trial.first.before.parts
+    with trial.edited(trial.made(())):
+        now = fingerprint(trial.lm, ())
+        changed = [n for n in weights if n not in _NOT_WEIGHTS and n in now and now[n] != weights[n]]
+        _broken_by("the edit of no requests", changed)
+        if trial.lm.as_read(prompts) != prompts:
+            raise Broken("the edit of no requests puts text around a prompt")
+        if asked(trial.lm, trial.requests) != before:
+            raise Broken("the edit of no requests changes answers")
+
+
+@law("the same seed gives the same edit")
+def _same_seed(trial: Trial) -> None:
+    changed = differing_data(trial.edit, trial.made())
     if changed:
-        raise Broken(f"edit() changed {', '.join(changed)}")
+        raise Broken(f"two edits with one seed differ in {in_words(changed)}")
 
 
-@_law("a stream resumed from its state_dict equals an unbroken one")
-def _resumed(trial: Trial) -> None:
-    if "sequential" not in trial.method_class.regimes:
-        return
-    half = N_REQUESTS // 2
-    method = trial.new()
-    method.edit(trial.lm, trial.requests[:half], torch_generator(0, "chunk", 0)).apply(trial.lm)
-    saved = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    unbroken = fingerprint(trial, method.edit(trial.lm, trial.requests[half:], torch_generator(0, "chunk", 1)))
-    other = trial.new()
-    other.load_state_dict(saved)
-    if _differences(saved, other.state_dict()):
-        raise Broken("state_dict() does not return what load_state_dict() was given")
-    resumed = fingerprint(trial, other.edit(trial.lm, trial.requests[half:], torch_generator(0, "chunk", 1)))
-    if resumed != unbroken:
-        raise Broken("the second chunk differs after a resume")
+@law("the same seed gives the same edit in another process")
+def _same_seed_elsewhere(trial: Trial) -> None:
+    _as_elsewhere(trial, None)
+
+
+def _as_elsewhere(trial: Trial, kept: Path | None) -> None:
+    if trial.elsewhere is None:
+        raise NotApplicable("no other process was asked for")
+    here = trial.print_of_first
+    try:
+        there = trial.elsewhere.fingerprint(trial, kept)
+    except NotElsewhere as error:
+        raise Broken(str(error)) from error
+    changed = differences(here, there)
+    if changed:
+        raise Broken(f"this process and another one disagree about {in_words(changed)}")
+
+
+@law("the edit does not depend on its requests' probes")
+def _no_probes(trial: Trial) -> None:
+    other = [Probe(probe.kind, f"{probe.prompt} not", "nothing") for probe in trial.requests[0].probes]
+    changed = tuple(replace(request, probes=tuple(other)) for request in trial.requests)
+    for requests in (trial.requests, changed):
+        if differing_data(trial.edit, trial.made(requests, with_probes=True)):
+            raise Broken("other probes, another edit")
+
+
+@law("what the edit does not name stays bitwise equal")
+def _untouched(trial: Trial) -> None:
+    named = set(_named(trial, trial.edit))
+    with trial.edited():
+        changed = trial.changes()
+    stray = [name for name in changed if not any(name == one or name.startswith(f"{one}.") for one in named)]
+    if stray:
+        raise Broken(f"changed without being named: {in_words(stray)}")
+
+
+def _named(trial: Trial, edit: Edit) -> Iterator[str]:
+    """Yield the parts of a fingerprint that an edit may change, and modules whose every part it may."""
+    if isinstance(edit, Edits):
+        for part in edit.parts:
+            yield from _named(trial, part)
+    elif isinstance(edit, ModuleEdit):
+        yield from ("modules", "flags", *edit.places)
+    elif isinstance(edit, ContextEdit):
+        yield "context"
+    else:
+        tied = {id(trial.lm.parameter(name)) for name in dense(trial, edit)}
+        everything = trial.lm.model.named_parameters(remove_duplicate=False)
+        yield from (name for name, parameter in everything if id(parameter) in tied)
+
+
+@law("an edit that is saved and loaded, here and in another process, is the same")
+def _saved_and_loaded(trial: Trial) -> None:
+    file, expected = trial.folder / "edit.safetensors", trial.print_of_first
+    with trial.edited() as ledger:
+        write_edit(file, ledger, {})
+        nbytes = ledger.nbytes
+    if file.stat().st_size > 4 * nbytes + (1 << 16):  # ΔW is kept in float32, whatever the model's numbers are
+        raise Broken(f"an edit of {nbytes:,} bytes takes {file.stat().st_size:,} in its file")
+    loaded = Ledger(trial.lm)
+    try:
+        put_back(loaded, file, trial.method_class.__module__)
+        changed = differences(expected, fingerprint(trial.lm, trial.requests))
+    finally:
+        with suppress(RevertFailed):  # has a law of its own
+            loaded.revert()
+    if changed:
+        raise Broken(f"an edit that was saved and loaded differs in {in_words(changed)}")
+    if trial.elsewhere is not None:
+        _as_elsewhere(trial, file)
 
 
 class _CutOff(Exception):
@@ -279,7 +210,7 @@ class _Impatient(Savepoint):
 
     def __init__(self, path: Path, saves: float) -> None:
         super().__init__(path)
-        self.saves = saves
+        self.saves, self.saved = saves, 0
 
     @property
     def due(self) -> bool:
@@ -287,91 +218,106 @@ class _Impatient(Savepoint):
 
     def save(self, state: Mapping[str, Tensor]) -> None:
         super().save(state)
-        self.saves -= 1
-        if self.saves <= 0:
+        self.saved += 1
+        if self.saved >= self.saves:
             raise _CutOff
 
 
-@_law("an edit cut off at a savepoint ends with the same bits")
+@law("an edit cut off at a savepoint ends with the same bits")
 def _cut_off(trial: Trial) -> None:
-    unbroken = fingerprint(trial, trial.edit())
-    with tempfile.TemporaryDirectory() as folder:
-        for saves in (1, 2, math.inf):
-            method = trial.new()
-            method.savepoint = _Impatient(Path(folder) / "edit.safetensors", saves)
-            try:
-                edit = method.edit(trial.lm, trial.requests, torch_generator(0, "law"))
-            except _CutOff:
-                continue
-            if fingerprint(trial, edit) != unbroken:
-                raise Broken("an edit that goes on from a savepoint differs from an unbroken one")
+    path = trial.folder / "savepoint.safetensors"
+    for saves in (1, 2, math.inf):
+        method = trial.new()
+        savepoint = method.savepoint = _Impatient(path, saves)
+        try:
+            edit = trial.made(method=method)
+        except _CutOff:
+            continue
+        if saves == 1 and not savepoint.saved:
+            raise NotApplicable("it keeps no savepoint")
+        if differing_data(trial.edit, edit):
+            raise Broken("an edit that goes on from a savepoint differs from an unbroken one")
 
 
-@_law("where requests are independent, all at once equals one by one")
-def _independent(trial: Trial) -> None:
-    if not trial.method_class.independent:
-        return
-    together = trial.edit()
-    alone = [trial.edit((request,)) for request in trial.requests]
-    if not all(isinstance(edit, WeightEdit) for edit in (together, *alone)):
-        return
-    for name, delta in together.deltas.items():  # type: ignore[attr-defined]
-        summed = sum(edit.deltas[name] for edit in alone if name in edit.deltas)  # type: ignore[attr-defined]
-        if not torch.allclose(delta, torch.as_tensor(summed), rtol=1e-3, atol=1e-6):
-            raise Broken(f"{name} differs")
-
-
-@_law("the edit makes the target likelier")
+@law("the edit makes the target likelier")
 def _learns(trial: Trial) -> None:
-    if not trial.method_class.learns:
-        return
-    before = target_nll(trial.lm, trial.requests)
-    trial.edit().apply(trial.lm)
-    after = target_nll(trial.lm, trial.requests)
+    before = target_nll(asked(trial.lm, trial.requests))
+    refuse_unless_learnt(trial)
+    with trial.edited():
+        after = target_nll(asked(trial.lm, trial.requests))
     if not after < before:
         raise Broken(f"mean NLL of the target went from {before:.4f} to {after:.4f} nats per token")
 
 
-@torch.no_grad()
-def target_nll(lm: LM, requests: Sequence[Request]) -> float:
-    """Return the mean over requests of the mean NLL per target token, in nats, one request at a time."""
-    total = 0.0
-    for request in requests:
-        [prompt] = lm.as_read([request.prompt])
-        [completion] = lm.text.completions([(prompt, request.target_new)])
-        ids = torch.tensor([completion.ids], device=lm.device)
-        scores = torch.log_softmax(lm.model(input_ids=ids).logits[0].float(), -1)
-        first, stop = completion.prompt_len, completion.prompt_len + completion.target_len
-        total -= sum(scores[k - 1, completion.ids[k]].item() for k in range(first, stop)) / (stop - first)
-    return total / len(requests)
+def refuse_unless_learnt(trial: Trial) -> None:
+    """Raise :class:`NotApplicable` where the target need not become likelier."""
+    if not trial.method_class.learns:
+        raise NotApplicable("it is not meant to make the target likelier")
+    if trial.model.tiny and texts_only(trial.edit):
+        raise NotApplicable("a model of random weights does not follow what it reads; try --model smollm2-135m")
 
 
-def fingerprint(trial: Trial, edit: Edit) -> str:
-    """Return a hash of what the edit makes of the model: its weights and its logits on the requests, bitwise."""
-    applied = edit.apply(trial.lm)
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_state(trial.lm).items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    digest.update(repr(target_nll(trial.lm, trial.requests)).encode())
-    applied.revert()
-    return digest.hexdigest()
+def texts_only(edit: Edit) -> bool:
+    """Whether an edit does nothing but put text around prompts."""
+    if isinstance(edit, Edits):
+        return all(map(texts_only, edit.parts))
+    return isinstance(edit, ContextEdit)
 
 
-def _address(method_class: type[Method]) -> str:
-    if method_class.__module__.startswith("_editbench_side_door_"):
-        return f"{inspect.getfile(method_class)}:{method_class.__qualname__}"
-    return f"{method_class.__module__}:{method_class.__qualname__}"
+@law("where requests are independent, all at once equals one by one")
+def _independent(trial: Trial) -> None:
+    refuse_undeclared(trial, "independent")
+    alone = [trial.made((request,)) for request in trial.requests]
+    if all(isinstance(edit, WeightEdit | LowRankEdit) for edit in (trial.edit, *alone)):
+        _equal_sums(dense(trial, trial.edit), [dense(trial, edit) for edit in alone])
+        return
+    with trial.edited():
+        together = asked(trial.lm, trial.requests)
+    for request, edit, expected in zip(trial.requests, alone, together, strict=True):
+        with trial.edited(edit):
+            [found] = asked(trial.lm, [request])
+        if not close(found.nll, expected.nll, 10 * trial.tolerance):
+            raise Broken(
+                f"the NLL of {request.prompt!r} is {found.nll[0]:.4f} alone, {expected.nll[0]:.4f} with others"
+            )
 
 
-def print_fingerprint(address: str, kind: str, overrides: Mapping[str, Any]) -> None:
-    """Write the fingerprint of a method's edit to standard output; called in another process by a law."""
-    from editbench.plan.registry import load_method
+def refuse_undeclared(trial: Trial, trait: str) -> None:
+    """Raise :class:`NotApplicable` where the method does not declare a trait."""
+    if not getattr(trial.method_class, trait):
+        raise NotApplicable(f"it does not declare {trait}")
 
-    if ".py:" in address:
-        method_class = load_method(address)
-    else:
-        module, _, name = address.partition(":")
-        method_class = getattr(importlib.import_module(module), name)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = _trial(method_class, overrides, kind, Cache(Path(folder)))
-        sys.stdout.write(fingerprint(trial, trial.edit()) + "\n")
+
+def _equal_sums(together: Mapping[str, Tensor], alone: list[dict[str, Tensor]]) -> None:
+    for name in together.keys() | {name for deltas in alone for name in deltas}:
+        each = [deltas[name] for deltas in alone if name in deltas]
+        summed = torch.stack(each).sum(0) if each else torch.zeros_like(together[name])
+        if not torch.allclose(together.get(name, torch.zeros_like(summed)), summed, rtol=1e-3, atol=1e-6):
+            raise Broken(f"{name} differs")
+
+
+def dense(trial: Trial, edit: Edit) -> dict[str, Tensor]:
+    """Return ΔW of an edit of weights by full name."""
+    if isinstance(edit, LowRankEdit):
+        products = {name: b.float() @ a.float() for name, (b, a) in edit.factors.items()}
+        return {name: product.T if trial.lm.layout.conv1d else product for name, product in products.items()}
+    return dict(edit.deltas) if isinstance(edit, WeightEdit) else {}
+
+
+def close(one: tuple[float | None, ...], other: tuple[float | None, ...], tolerance: float) -> bool:
+    """Whether two rows of negative log-likelihoods are the same, but for rounding."""
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    return all(abs(a - b) <= tolerance * (1 + abs(b)) for a, b in pairs)
+
+
+def differing_data(one: Edit, other: Edit) -> list[str]:
+    """Return the names of what two edits do not share, bit for bit."""
+    first, second = one.data(), other.data()
+
+    def same(name: str) -> bool:
+        a, b = first.get(name), second.get(name)
+        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+            return a.dtype == b.dtype and torch.equal(a, b)
+        return type(a) is type(b) and bool(a == b)
+
+    return sorted(name for name in first.keys() | second.keys() if not same(name))
