@@ -20,7 +20,9 @@ from editbench.results.store import CellOutcome, Status, Store
 
 ESCAPE = "\x1b]0;owned\x07\x9b31m\u202e"
 REASON = "ValueError: " + "no such layer " * 40 + ESCAPE
-TRACEBACK = f'Traceback (most recent call last):\n  File "/a/b/mine.py", line 3, in edit\n    1 / 0{ESCAPE}\nsmall: done\n'
+TRACEBACK = (
+    f'Traceback (most recent call last):\n  File "/a/b/mine.py", line 3, in edit\n    1 / 0{ESCAPE}\nsmall: done\n'
+)
 MISSED = {f"r{i}": f"its subject is not in its prompt\nr9: learnt {ESCAPE}" for i in range(MOST_NAMED + 2)}
 
 

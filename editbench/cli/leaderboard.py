@@ -1,4 +1,4 @@
-"""``editbench leaderboard``: methods with intervals and ranks, at each scale or over scales, per suite and overall; what failed."""
+"""``editbench leaderboard``: methods with intervals and ranks, at each scale or over scales; and what went wrong."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _form(given: dict[str, Any]) -> str:
     odd = [name for name in NOT_WITH_FAILURES if given[name]]
     if given["failures"] and odd:
         names = " and ".join("--" + name.replace("_", "-") for name in odd)
-        raise UserError(f"{names} was given with --failures.", "Expected --json, --scale or --dtype beside it, or none.")
+        raise UserError(f"{names} was given with --failures.", "Expected --json, --scale or --dtype beside it.")
     return chosen[0] if chosen else ""
 
 
