@@ -20,8 +20,8 @@ _UNITS = {"s": "second", "B": "bytes"}
 # how far curves are moved aside, to tell their intervals apart: points from one to the next, and all of them together
 # at most this part of the axis
 _ASIDE, _MOST_ASIDE = 2.0, 0.07
-# scales that have a tick each, and points of a curve that have a marker and an interval each
-_MOST_TICKS, _MOST_MARKS = 12, 30
+# scales that have a tick each; points of a curve that have a marker and an interval each, or markers this far apart
+_MOST_TICKS, _MOST_MARKS, _MARKS_APART = 12, 30, 0.05
 
 
 def metric_label(name: str) -> str:
@@ -160,7 +160,7 @@ def _curve(axes: Axes, at: Any, rows: pd.DataFrame, mark: Mark) -> None:
     values = rows["value"].to_numpy(float)
     style: dict[str, Any] = {"color": mark.colour, "linestyle": mark.line, "markeredgecolor": "white", "zorder": 3}
     every = -(-len(at) // _MOST_MARKS)
-    axes.plot(at, values, marker=mark.marker, markevery=None if every == 1 else every, **style)
+    axes.plot(at, values, marker=mark.marker, markevery=None if every == 1 else _MARKS_APART, **style)
     known = (rows["low"].notna() & rows["high"].notna()).to_numpy(bool) & (np.arange(len(at)) % every == 0)
     if known.any():
         reach = np.abs(rows[["low", "high"]].to_numpy(float)[known].T - values[known])  # [2, points]
