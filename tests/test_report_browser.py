@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from test_report_page import EVIL, LABEL, able, failed, page, two_suites
+from test_report_page import EVIL, LABEL, able, broken, failed, page, two_suites
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (.ci/run installs it)")
 
@@ -205,3 +205,12 @@ def test_a_control_with_nothing_to_choose_is_not_shown(browser: Browser, tmp_pat
     browser.open(page(tmp_path))
     label = "[...document.querySelectorAll('#figures figure:last-child label')]"
     assert browser.run(f"{label}.map(one => getComputedStyle(one).display)") == ["none"]
+
+
+def test_a_traceback_and_requests_not_edited_unfold_as_text(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page(tmp_path, broken))
+    assert browser.errors == []
+    found = browser.run("[...document.querySelectorAll('#statuses details')].map(one => one.textContent)")
+    assert any(text.startswith("Traceback") and EVIL in text and "…/methods/mine.py" in text for text in found)
+    assert any(text.startswith("30 requests could not be edited") and text.endswith("and 10 more") for text in found)
+    assert browser.run("document.querySelectorAll('main b, main script').length") == 0

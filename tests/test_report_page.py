@@ -261,6 +261,40 @@ def test_failed_cells_only_are_a_page_of_reasons(tmp_path: Path) -> None:
     assert found["retention"] == []
 
 
+def broken(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    """The larger cell breaks in a method's file; in the smaller one some requests could not be edited."""
+    if scale == 20:
+        told = f'Traceback:\n  File "/home/me/secret/methods/mine.py", line 3, in edit\nValueError: {EVIL}\n'
+        return [], CellOutcome(Status.FAILED, "boom", traceback=told)
+    rows, made = outcome(run, scale)
+    missed = {f"r{i} {EVIL}": f"no subject {EVIL}" for i in range(30)}
+    return rows, replace(made, failures=missed, counts={**made.counts, "failed_requests": 30})
+
+
+def test_a_cell_that_broke_has_its_traceback_and_one_with_requests_not_edited_names_them(tmp_path: Path) -> None:
+    text = page(tmp_path, broken).read_text()
+    assert text.count("<script") == text.count("</script>") == 2
+    assert "/home/me" not in text
+    cells = {one["scale"]: one for one in data_of(text)["cells"] if one["method"] == LABEL}
+    assert cells[20]["traceback"].splitlines()[:2] == ["Traceback:", '  File "…/methods/mine.py", line 3, in edit']
+    assert EVIL in cells[20]["traceback"]
+    assert "missed" not in cells[20]
+    small = min(cells)
+    assert (cells[small]["missed"], len(cells[small]["named"])) == (30, 20)
+    assert cells[small]["named"][0] == [f"r0 {EVIL}", f"no subject {EVIL}"]
+    assert "traceback" not in cells[small]
+
+
+def test_of_a_very_long_traceback_the_end_is_shown(tmp_path: Path) -> None:
+    def deep(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+        return [], CellOutcome(Status.FAILED, "deep", traceback="again\n" * 20_000 + "RecursionError: too deep\n")
+
+    told = data_of(page(tmp_path, deep).read_text())["cells"][0]["traceback"]
+    assert told.startswith("… (120,025 characters)\n")
+    assert told.endswith("RecursionError: too deep\n")
+    assert len(told) < 9_000
+
+
 def test_a_cell_that_was_never_finished_is_interrupted(tmp_path: Path) -> None:
     suite = fill(tmp_path)
     for path in (tmp_path / "results").glob("runs/*/*/none/*/cells/20/cell.json"):

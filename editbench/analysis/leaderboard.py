@@ -46,6 +46,7 @@ class Row:
     standings: metric name -> the method's place among those of its scale, where the metric has a value per request.
     runs: where the numbers are from: one mapping per seed, as :func:`editbench.analysis.selection.provenance`.
     front: whether it is on the Pareto front of its scale; None where no front was asked for.
+    failed_requests: how many the method could not edit, over all seeds, at the row's largest scale.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Row:
     standings: Mapping[str, Standing] = field(default_factory=dict)
     runs: tuple[Mapping[str, Any], ...] = ()
     front: bool | None = None
+    failed_requests: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as plain values, for JSON: its metrics are keys beside the others."""
@@ -70,6 +72,7 @@ class Row:
             "status": str(self.status),
             "reason": self.reason,
             "n": self.n,
+            "failed_requests": self.failed_requests,
             "standings": {name: standing.as_dict() for name, standing in self.standings.items()},
             "front": self.front,
             "runs": list(self.runs),
@@ -291,7 +294,14 @@ def _row(
         values=values,
         standings={name: c.standings[label] for name, c in contests.items() if label in c.standings},
         runs=tuple(provenance(run) for run in runs),
+        failed_requests=_count(runs, scale, "failed_requests"),
     )
+
+
+def _count(runs: Sequence[RunResult], scale: int, name: str) -> int:
+    """Return the sum of one of the ``counts`` of the cells at a scale."""
+    cells = [cell for run in runs for cell in run.cells if cell.scale == scale]
+    return sum(int((cell.data.get("counts") or {}).get(name) or 0) for cell in cells)
 
 
 def _worst(runs: Sequence[RunResult], scale: int, grid: Grid) -> tuple[Status, str]:
@@ -307,9 +317,10 @@ def _worst(runs: Sequence[RunResult], scale: int, grid: Grid) -> tuple[Status, s
             status, reason = (Status.FAILED, broken) if broken else (cell.status, str(cell.data["reason"]))
         reason = shortened(reason)
         return status, reason if len(cells) == 1 else f"seed {run.manifest['seed']}: {reason}"
-    errors = sum(int(cell.data.get("counts", {}).get("errors", 0)) for _, cell in cells if cell is not None)
+    errors, failed = (_count(runs, scale, name) for name in ("errors", "failed_requests"))
     collapses = [point for _, cell in cells if cell is not None and (point := collapse_point(cell.data)) is not None]
     said = [f"{errors} probe(s) without an outcome"] if errors else []
+    said += [f"{failed} request(s) could not be edited"] if failed else []
     said += [f"collapsed at {min(collapses):,.0f} edits"] if collapses else []
     return Status.DONE, "; ".join(said)
 
@@ -343,6 +354,7 @@ def _over(labels: Mapping[str, list[RunResult]], grid: Grid, metrics: Sequence[s
                 values=values,
                 standings={name: c.standings[label] for name, c in contests.items() if label in c.standings},
                 runs=tuple(provenance(run) for run in same),
+                failed_requests=_count(same, scales[-1], "failed_requests"),
             )
         )
     tests = dict.fromkeys(test for found in contests.values() for test in found.tests)

@@ -1,4 +1,4 @@
-"""``editbench leaderboard``: methods with intervals and ranks, at each scale or over scales, per suite and overall."""
+"""``editbench leaderboard``: methods with intervals and ranks, at each scale or over scales; and what went wrong."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from editbench.analysis.overall import Overall
 
 FORMS = ("as_json", "markdown", "csv", "latex")
+NOT_WITH_FAILURES = ("metrics", "over_scales", "pareto", "markdown", "csv", "latex")
 
 
 @click.command("leaderboard", cls=Command)
@@ -37,6 +38,7 @@ FORMS = ("as_json", "markdown", "csv", "latex")
 @click.option("--markdown", is_flag=True, help="Write Markdown.")
 @click.option("--csv", is_flag=True, help="Write CSV: suites' rows with values, intervals and ranks.")
 @click.option("--latex", is_flag=True, help="Write LaTeX tables (booktabs).")
+@click.option("--failures", is_flag=True, help="What went wrong instead: reasons, requests, tracebacks.")
 @json_option
 def command(targets: tuple[str, ...], results: Path, **given: Any) -> None:
     """Show the leaderboard of a SUITE, or of all suites that have results, and overall ranks.
@@ -49,11 +51,36 @@ def command(targets: tuple[str, ...], results: Path, **given: Any) -> None:
 
     form = _form(given)
     suites, roots = sorted_targets(targets, results)
+    if given["failures"]:
+        _show_failures(suites, roots, given)
+        return
     boards = [_board(suite, roots, given) for suite in suites or stored_suites(roots)]
-    if len(boards) == 1 and len(suites) == 1:
-        _show(boards, form)
+    one = len(boards) == 1 and len(suites) == 1
+    _show(boards, form, None if one else overall(boards))
+    if not form:
+        show_hint(boards, targets, results)
+
+
+def show_hint(boards: Sequence[Leaderboard], targets: Sequence[str], results: Path) -> None:
+    """Say how to see what went wrong in some leaderboards' cells, if anything did."""
+    from editbench.report.failures import hint
+
+    where = [] if str(results) == "results" else ["--results", str(results)]
+    if line := hint(boards, ["editbench", "leaderboard", *targets, *where]):
+        say(line)
+
+
+def _show_failures(suites: Sequence[str], roots: Sequence[Path], given: dict[str, Any]) -> None:
+    from editbench.analysis.failures import stored_failures
+    from editbench.analysis.stored import stored_suites
+    from editbench.report.failures import as_text
+
+    scales, dtype = given["scales"] or (), given["dtype"]
+    found = [stored_failures(suite, roots, scales, dtype) for suite in suites or stored_suites(roots)]
+    if given["as_json"]:
+        echo_json(found[0].as_dict() if len(suites) == 1 else {"suites": [one.as_dict() for one in found]})
     else:
-        _show(boards, form, overall(boards))
+        say("\n".join(map(as_text, found)), nl=False)
 
 
 def _form(given: dict[str, Any]) -> str:
@@ -63,6 +90,10 @@ def _form(given: dict[str, Any]) -> str:
     if len(chosen) > 1:
         names = " and ".join("--" + form.removeprefix("as_") for form in chosen)
         raise UserError(f"{names} were given together.", "Expected one form.")
+    odd = [name for name in NOT_WITH_FAILURES if given[name]]
+    if given["failures"] and odd:
+        names = " and ".join("--" + name.replace("_", "-") for name in odd)
+        raise UserError(f"{names} was given with --failures.", "Expected --json, --scale or --dtype beside it.")
     return chosen[0] if chosen else ""
 
 

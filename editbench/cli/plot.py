@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from editbench.report.figures.evidence import Evidence
+    from editbench.report.figures.numbers import Recorded
 
 
 @click.command("plot", cls=Command)
@@ -40,34 +41,74 @@ if TYPE_CHECKING:
 )
 @click.option("--metric", "metrics", type=CommaList(), help="Instead of the suite's; each kind takes what it can show.")
 @click.option("--scale", "scales", type=CommaList(int), help="Only these scales.")
+@click.option("--number", "numbers", multiple=True, help="Draw a number that methods recorded of themselves.")
 @click.option("--data", is_flag=True, help="Write the numbers behind each figure too, as CSV.")
 @dtype_option
 def command(targets: tuple[str, ...], results: Path, out: Path, **given: Any) -> None:
     """Draw figures of a SUITE, or of all suites that have results.
 
     A DIR is a results folder, instead of --results; several are merged. Runs are chosen as by: editbench leaderboard.
+    With --number only these are drawn, and the kinds that --kind names.
     """
     from editbench.base.outputs import OwnFolder
-    from editbench.report.figures.book import Order, check_metrics, files, look_of, names, pages
+    from editbench.report.figures.book import Order, check_metrics, files, names, pages
+    from editbench.report.figures.numbers import number_pages
+    from editbench.report.figures.style import PRESETS, Look, marks
 
     kinds = () if "all" in given["kinds"] else tuple(dict.fromkeys(given["kinds"]))
     order = Order(kinds, given["preset"], tuple(dict.fromkeys(given["formats"])), given["data"])
-    metrics = given["metrics"] or []
+    metrics, numbers = given["metrics"] or [], tuple(dict.fromkeys(given["numbers"]))
+    draws_kinds = not numbers or _was_given("kinds")
     _check(order, metrics)
     check_metrics(metrics, kinds)
     own = OwnFolder(out, "--out DIR")
     own.refuse_foreign()
+    _refuse_unused(metrics, draws_kinds)
     suites, roots = sorted_targets(targets, results)
-    evidence = _evidence(suites, roots, order, given)
-    found, notes = pages(evidence, kinds)
-    look = look_of(evidence, order.preset)
-    for note in notes:
+    evidence = _evidence(suites, roots, order, given) if draws_kinds else None
+    recorded = _recorded(suites, roots, given, tell=not draws_kinds) if numbers else []
+    found, notes = pages(evidence, kinds) if evidence else ([], [])
+    more, more_notes = number_pages(recorded, numbers) if numbers else ([], [])
+    methods = {*(evidence.methods() if evidence else ()), *(name for part in recorded for name in part.methods())}
+    look = Look(PRESETS[order.preset], marks(methods))
+    for note in [*notes, *more_notes]:
         say(note, err=True)
-    own.refuse_in_the_way([name for page in found for name in names(page, order)])
-    for page in found:
+    own.refuse_in_the_way([name for page in (*found, *more) for name in names(page, order)])
+    for page in [*found, *more]:
         for name, data in files(page, look, order):
             own.write({name: data})
             say(str(out / name))
+
+
+def _was_given(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not click.core.ParameterSource.DEFAULT
+
+
+def _refuse_unused(metrics: Sequence[str], draws_kinds: bool) -> None:
+    from editbench.errors import UserError
+
+    if metrics and not draws_kinds:
+        raise UserError(
+            "--metric was given with --number, which draws no metric.",
+            "Expected --kind too, for the figures of that metric.",
+            "Such as: --kind scale",
+        )
+
+
+def _recorded(suites: Sequence[str], roots: Sequence[Path], given: dict[str, Any], *, tell: bool) -> list[Recorded]:
+    """Return what methods recorded, in cells of the scales asked for; ``tell``: say which runs cannot be read."""
+    from editbench.analysis.numbers import stored_numbers
+    from editbench.analysis.stored import left_out, stored_suites, suite_name
+    from editbench.report.figures.numbers import Recorded
+
+    scales, found = given["scales"] or (), []
+    for suite in suites or stored_suites(roots):
+        rows, runs = stored_numbers(suite, roots, given["dtype"])
+        for note in left_out(roots, suite_name(suite)) if tell else ():
+            say(note, err=True)
+        found.append(Recorded(suite_name(suite), rows[rows["scale"].isin(scales)] if scales else rows, runs))
+    return found
 
 
 def _check(order: Any, metrics: Sequence[str]) -> None:

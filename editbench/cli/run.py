@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from editbench.cli.leaderboard import show_hint
 from editbench.cli.options import (
     CommaList,
     Hours,
@@ -89,6 +90,7 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
     again = ["editbench", "leaderboard", suite] + ([] if str(results) == "results" else ["--results", str(results)])
     say(f"Results: {results / 'runs' / found.plan.suite.name}")
     say(f"Again:   {shlex.join(again)}")
+    show_hint([board], [suite], results)
 
 
 def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Prepared:

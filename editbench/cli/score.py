@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from editbench.cli.leaderboard import show_hint
 from editbench.cli.options import (
     RegisteredName,
     json_option,
@@ -109,3 +110,4 @@ def _show(found: Results, results: Path, suite: str, as_json: bool) -> None:
     beside = ["editbench", "leaderboard", suite] + ([] if str(results) == "results" else ["--results", str(results)])
     say(f"Results: {results / 'runs' / found.plan.suite.name}")
     say(f"Beside the others: {shlex.join(beside)}")
+    show_hint([board], [suite], results)

@@ -207,10 +207,10 @@ def chunk_numbers(facts: EditFacts) -> dict[str, list[list[float | int | None]]]
 
 
 def request_numbers(facts: EditFacts) -> list[dict[str, Any]]:
-    """Return what the method recorded of single requests, a row for each number."""
+    """Return what the method recorded of single requests, a row for each: ``requests`` were in the model then."""
     return [
-        {"request": request, "name": name, "value": finite(value)}
-        for _, request, name, value in facts.numbers
+        {"requests": done, "request": request, "name": name, "value": finite(value)}
+        for done, request, name, value in facts.numbers
         if request is not None
     ]
 

@@ -95,6 +95,16 @@ class Results:
         ]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
+    def numbers(self) -> pd.DataFrame:
+        """Return what methods recorded of themselves, a row for each number.
+
+        Columns: model, method, seed, scale, requests (in the model then), request (its id, or None for a number of a
+        chunk), name, value. In a stream a larger scale's cell has the numbers of the smaller ones too.
+        """
+        from editbench.analysis.numbers import number_rows
+
+        return number_rows(self.runs())
+
     def _repr_html_(self) -> str:
         """Show the leaderboard in a notebook."""
         from editbench.report.tables import as_frame

@@ -20,6 +20,8 @@ _UNITS = {"s": "second", "B": "bytes"}
 # how far curves are moved aside, to tell their intervals apart: points from one to the next, and all of them together
 # at most this part of the axis
 _ASIDE, _MOST_ASIDE = 2.0, 0.07
+# scales that have a tick each; points of a curve that have a marker and an interval each, or markers this far apart
+_MOST_TICKS, _MOST_MARKS, _MARKS_APART = 12, 30, 0.05
 
 
 def metric_label(name: str) -> str:
@@ -38,16 +40,23 @@ def count_text(n: float) -> str:
 
 
 def scale_axis(axes: Axes, scales: Sequence[int]) -> None:
-    """Make x the number of edits, logarithmic, with a tick at each scale."""
+    """Make x the number of edits, logarithmic, with a tick at each scale, or at powers of ten where these are many."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     axes.set_xscale("log")
     low, high = min(scales), max(scales)
     pad = (high / low) ** 0.07 if high > low else 3.0
     axes.set_xlim(low / pad, high * pad)
-    axes.xaxis.set_major_locator(FixedLocator(list(scales)))
-    axes.xaxis.set_major_formatter(FixedFormatter([count_text(scale) for scale in scales]))
+    ticks = list(scales) if len(scales) <= _MOST_TICKS else _few_ticks(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FixedFormatter([count_text(tick) for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _few_ticks(low: int, high: int) -> list[int]:
+    """Return the powers of ten from low to high, or numbers in even steps where there are fewer than two of these."""
+    powers = [10**k for k in range(9) if low <= 10**k <= high]
+    return powers if len(powers) > 1 else sorted({round(low * (high / low) ** (k / 3)) for k in range(4)})
 
 
 def age_axis(axes: Axes, scale: int) -> None:
@@ -149,8 +158,10 @@ def _moved(axes: Axes, values: Any, aside: float) -> Any:
 
 def _curve(axes: Axes, at: Any, rows: pd.DataFrame, mark: Mark) -> None:
     values = rows["value"].to_numpy(float)
-    axes.plot(at, values, color=mark.colour, linestyle=mark.line, marker=mark.marker, markeredgecolor="white", zorder=3)
-    known = (rows["low"].notna() & rows["high"].notna()).to_numpy(bool)
+    style: dict[str, Any] = {"color": mark.colour, "linestyle": mark.line, "markeredgecolor": "white", "zorder": 3}
+    every = -(-len(at) // _MOST_MARKS)
+    axes.plot(at, values, marker=mark.marker, markevery=None if every == 1 else _MARKS_APART, **style)
+    known = (rows["low"].notna() & rows["high"].notna()).to_numpy(bool) & (np.arange(len(at)) % every == 0)
     if known.any():
         reach = np.abs(rows[["low", "high"]].to_numpy(float)[known].T - values[known])  # [2, points]
         bars: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from editbench.report.figures.writing import as_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from editbench.report.figures.kind import Kind
 
@@ -46,12 +47,12 @@ class Page:
     Attributes
     ----------
     name: of its files, without a suffix.
-    kind: what it is drawn as.
+    draw: the rows -> the figure, under the look's settings.
     frame: a row per number.
     """
 
     name: str
-    kind: Kind
+    draw: Callable[[pd.DataFrame, Look], Figure]
     frame: pd.DataFrame
 
 
@@ -85,7 +86,8 @@ def pages(evidence: Evidence, kinds: Sequence[str]) -> tuple[list[Page], list[st
             except UserError as error:
                 empty.append((stem, error))
             else:
-                found.append(Page(_free(stem or _together(frame, one), {page.name for page in found}), one, frame))
+                taken = {page.name for page in found}
+                found.append(Page(free(stem or _together(frame, one), taken), one.draw, frame))
                 notes += left_out(frame)
                 made += 1
         if kinds and not made:
@@ -106,20 +108,22 @@ def _parts(one: Kind, evidence: Evidence) -> Iterator[tuple[str, Evidence]]:
         suite = board.about.suite
         models = sorted({row.model for row in board.rows})
         if "model" not in one.page or len(models) == 1:
-            yield _safe(f"{suite}-{one.name}"), evidence.of(board)
+            yield safe(f"{suite}-{one.name}"), evidence.of(board)
         else:
-            yield from ((_safe(f"{suite}-{model}-{one.name}"), evidence.of(board, model)) for model in models)
+            yield from ((safe(f"{suite}-{model}-{one.name}"), evidence.of(board, model)) for model in models)
 
 
 def _together(frame: pd.DataFrame, one: Kind) -> str:
-    return _safe(f"{frame['suite'].iloc[0]}-{one.name}")
+    return safe(f"{frame['suite'].iloc[0]}-{one.name}")
 
 
-def _free(stem: str, taken: set[str]) -> str:
+def free(stem: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: the one given, or it with a number."""
     return next(text for text in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if text not in taken)
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
+    """Return a name that can be a file's, on every system."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "figure"
 
 
@@ -136,7 +140,7 @@ def names(page: Page, order: Order) -> list[str]:
 def files(page: Page, look: Look, order: Order) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each file of a figure; the layout is the same in every format."""
     with look.settings():
-        figure = page.kind.draw(page.frame, look)
+        figure = page.draw(page.frame, look)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for form in order.formats:

@@ -1,4 +1,4 @@
-"""One metric over the number of edits: what success, drift and cost against scale share."""
+"""One metric over the number of edits: what success, drift and cost against scale share, and a method's numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from editbench.report.figures.kind import title
 from editbench.report.figures.labels import name_curves
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from editbench.report.figures.style import Look
@@ -24,13 +27,13 @@ def over_scales(evidence: Evidence, name: str, hint: str = "") -> pd.DataFrame:
     return frame
 
 
-def draw(frame: pd.DataFrame, look: Look) -> Figure:
-    """Draw a curve per method, with intervals and names."""
+def draw(frame: pd.DataFrame, look: Look, values: Callable[[Axes, str], None] = value_axis) -> Figure:
+    """Draw a curve per method, with intervals and names. ``values`` makes y the values of what has that name."""
     figure = look.figure(_height(look.preset.column))
     axes = figure.subplots()
     axes.set_xlabel("edits in the model")
     scale_axis(axes, sorted(set(frame["scale"])))
-    value_axis(axes, frame["metric"].iloc[0])
+    values(axes, str(frame["metric"].iloc[0]))
     ends = curves(axes, frame, "scale", look.marks)
     if said := title(frame, look):
         axes.set_title(said)

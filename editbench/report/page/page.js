@@ -25,12 +25,27 @@ function theme(name) {
   };
 }
 
+// What a cell has to say beside its reason: the requests that could not be edited, and where it broke.
+function trouble(cell) {
+  const found = [];
+  if (cell.missed) {
+    const rest = cell.missed - cell.named.length;
+    found.push(el("details", {}, el("summary", {}, `${thousands(cell.missed)} ${cell.missed === 1 ? "request" : "requests"} could not be edited`),
+      el("dl", {}, cell.named.flatMap(([name, why]) => [el("dt", {}, name), el("dd", {}, why)])),
+      rest ? el("p", { class: "said" }, `and ${thousands(rest)} more`) : null));
+  }
+  if (cell.traceback) {
+    found.push(el("details", {}, el("summary", {}, "Traceback"), el("pre", { tabindex: "0" }, el("code", {}, cell.traceback))));
+  }
+  return found;
+}
+
 function showStatuses(suite) {
   const counts = unique(suite.cells.map((cell) => cell.status)).map((status) => `${thousands(suite.cells.filter((cell) => cell.status === status).length)} ${status}`);
-  const told = [...suite.cells.filter((cell) => cell.status !== "done"), ...suite.rows.filter((row) => row.status === "done" && row.reason)];
+  const told = [...suite.cells.filter((cell) => cell.status !== "done" || cell.missed), ...suite.rows.filter((row) => row.status === "done" && row.reason)];
   const heads = ["Method", "Model", "Scale", "Seed", "Status", "Reason"].map((head) => el("th", { scope: "col" }, el("span", {}, head)));
   const line = (one) => el("tr", {}, el("td", {}, one.method), el("td", {}, one.model), el("td", { class: "number" }, thousands(one.scale)),
-    el("td", {}, one.seeds ? one.seeds.join(", ") : String(one.seed)), el("td", { class: one.status === "done" ? null : "trouble" }, one.status), el("td", { class: "status" }, one.reason || "–"));
+    el("td", {}, one.seeds ? one.seeds.join(", ") : String(one.seed)), el("td", { class: one.status === "done" ? null : "trouble" }, one.status), el("td", { class: "status" }, one.reason || (one.missed ? null : "–"), trouble(one)));
   const some = suite.cells.some((cell) => cell.status === "done");
   fill("statuses-body", el("p", {}, `${thousands(suite.cells.length)} cells (method, model, seed and scale): ${counts.join(", ")}.`),
     some ? null : el("p", { class: "note" }, "No cell of this suite is done: there are no numbers to show, only why."),

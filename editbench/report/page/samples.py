@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from editbench.analysis.ageing import aged
 from editbench.analysis.aggregate import CellFrame
+from editbench.analysis.failures import failed_requests, traceback_of
 from editbench.base.plain import shortened
 from editbench.errors import StoreError
 from editbench.metrics import METRICS, ProbeMetric
@@ -20,6 +22,9 @@ from editbench.results.store import CellResult, RunResult, Status
 
 ROWS = 40_000  # held at most, over all cells of a suite
 _TEXT = 400  # characters of one text that are shown
+_TRACEBACK = 8_000  # characters of one traceback that are shown
+_NAMED = 20  # requests of a cell that are named with why they could not be edited
+_FOLDER = re.compile(r'(File ")[^"\n]*[/\\](?=[^/\\"\n]+[/\\][^/\\"\n]+")')  # all but a file and what it lies in
 # What a page calls right: by the metric that reads such records; its value 1 and 0 in words.
 _VERDICTS = {"reliability": ("right", "wrong"), "locality": ("unchanged", "moved")}
 _ALSO = {"reliability": ("edit", "rephrase", "prefixed", "portability"), "locality": ("locality", "neighbour")}
@@ -37,6 +42,7 @@ class Seen:
     rows: the records kept, by ``draw``: the place of their request in the draw, from 0.
     ages: each request's reliability and age; None where the cell has no records.
     is_control: whether nothing was written into the model, so that its answers are the unedited model's.
+    trouble: what more there is to say where something went wrong: :func:`trouble`.
     """
 
     model: str
@@ -49,6 +55,7 @@ class Seen:
     rows: list[dict[str, Any]] = field(default_factory=list)
     ages: pd.DataFrame | None = None
     is_control: bool = False
+    trouble: dict[str, Any] = field(default_factory=dict)
 
     @property
     def drawn(self) -> int:
@@ -59,14 +66,14 @@ class Seen:
     def base(self) -> dict[str, Any]:
         """The cell without its records, as plain values."""
         names = ("model", "method", "seed", "scale", "status", "reason", "of")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | self.trouble
 
 
 def see(run: RunResult, cell: CellResult, keep: int) -> Seen:
     """Read a cell and keep at most about ``keep`` of its records. A damaged file is said to be, not fatal."""
     manifest = run.manifest
     named = manifest["model"]["name"], manifest["label"], int(manifest["seed"]), cell.scale
-    seen = Seen(*named, str(cell.status), shortened(str(cell.data.get("reason", ""))))
+    seen = Seen(*named, str(cell.status), shortened(str(cell.data.get("reason", ""))), trouble=trouble(cell))
     if cell.status is not Status.DONE:
         return seen
     try:
@@ -74,6 +81,18 @@ def see(run: RunResult, cell: CellResult, keep: int) -> Seen:
     except StoreError as error:
         seen.status, seen.reason = str(Status.FAILED), str(error).replace("\n", " ")
         return seen
+
+
+def trouble(cell: CellResult) -> dict[str, Any]:
+    """Return what a page says of a cell beside its reason; {} where nothing went wrong.
+
+    ``traceback``, its end if it is very long, with folders of the machine it was made on left out; ``missed``, how many
+    requests could not be edited; ``named``, the first of them, as [id, why].
+    """
+    told, missed = _FOLDER.sub(r"\1…/", traceback_of(cell)), failed_requests(cell)
+    told = told if len(told) <= _TRACEBACK else f"… ({len(told):,} characters)\n{told[-_TRACEBACK:]}"
+    named = [[shortened(name), shortened(why)] for name, why in islice(missed.items(), _NAMED)]
+    return ({"traceback": told} if told else {}) | ({"missed": len(missed), "named": named} if missed else {})
 
 
 def _read(seen: Seen, cell: CellFrame, keep: int) -> Seen:
