@@ -66,14 +66,17 @@ def checkout_of(path: Path) -> Checkout | None:
 
 
 def packages() -> dict[str, str]:
-    """Return the installed versions of the packages that decide results."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    """Return the versions of the packages that decide results, as this process found them when it first asked."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {name: known for name, known in found.items() if known is not None}
+
+
+@cache  # which reads and parses a file of each package's, a hundred times in a small run
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @cache

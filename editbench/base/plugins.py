@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 from editbench.errors import BadPlugin, UnknownName
@@ -42,7 +42,12 @@ def _found(group: str) -> dict[str, list[EntryPoint]]:
 
 def package(point: EntryPoint) -> str:
     """Return the name of the distribution that registered an entry point."""
-    return point.dist.name if point.dist is not None else "unknown package"
+    return _name(point.dist) if point.dist is not None else "unknown package"
+
+
+@cache  # which reads and parses the distribution's METADATA at every look
+def _name(distribution: Distribution) -> str:
+    return distribution.name
 
 
 def names(group: str) -> list[str]:

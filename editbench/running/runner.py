@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 # A stream writes a checkpoint at every scale, and between scales when this many seconds have passed.
 CHECKPOINT_SECONDS = 30.0
+# What a stream keeps to go on from: where it is, and how far the edit under way has come.
+CHECKPOINT, SAVEPOINT = "checkpoint.safetensors", "edit.safetensors"
 # How much of a cell's progress belongs to the edit; the rest is questioning.
 EDIT_SHARE = 0.5
 # How much of it belongs to capability, where that is measured.
@@ -124,6 +126,7 @@ class Runner:
             status = self.store.cell_status(run, scale)
             if status is not None and scale not in missing:
                 self.progress.cell_done(scale, status.value, ALREADY_THERE)
+        self._sweep(run, missing)
         if not missing:
             return
         lm = self._model(run)
@@ -139,6 +142,16 @@ class Runner:
                 for scale in scales:
                     if not self._stopped_by_collapse(run, scale):
                         self._pass(job, [scale], [(0, scale)], self.store.cell_folder(run, scale))
+
+    def _sweep(self, run: RunSpec, missing: Sequence[int]) -> None:
+        """Remove what streams kept to go on from, where a kill after their last cell left it behind."""
+        if run.regime == "sequential":
+            over = [] if missing or run.scales[-1] < run.goal else [self.store.run_folder(run)]
+        else:
+            over = [self.store.cell_folder(run, scale) for scale in run.scales if scale not in missing]
+        for folder in over:
+            for name in (CHECKPOINT, SAVEPOINT):
+                (folder / name).unlink(missing_ok=True)
 
     def _stopped_by_collapse(self, run: RunSpec, scale: int) -> bool:
         """Record a scale as diverged if the model collapsed at a smaller one and the suite says to stop then."""
@@ -221,7 +234,7 @@ class Runner:
     def _pass(self, job: Job, scales: Sequence[int], cuts: Sequence[tuple[int, int]], folder: Path) -> None:
         """Lead one stream through ``cuts`` and measure it at ``scales``; a stream that breaks ends them all."""
         left = list(scales)
-        files = folder / "checkpoint.safetensors", folder / "edit.safetensors"
+        files = folder / CHECKPOINT, folder / SAVEPOINT
         stream: Stream | None = None
         try:
             self._ask_unedited(job, scales)
