@@ -1,14 +1,63 @@
-"""Test processes side by side (``pytest -n 2``) each compute on their share of the cores, and so do those they start.
+"""What all tests share: cores, what the collector of garbage looks at, and the built-in model.
 
+Test processes side by side (``pytest -n 2``) each compute on their share of the cores, and so do those they start.
 Threads of several processes on the same cores wait for each other while they spin, and everything takes many times as
 long.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from editbench.models.lm import LM
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if workers > 1:
     # before torch is imported, which reads it once
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_was_imported_is_no_garbage() -> None:
+    """Every run looks for garbage before each stream: a fifth of a second, if among all that was ever imported."""
+    gc.freeze()
+
+
+def whole_state(lm: LM) -> dict[str, Any]:
+    """What a test could change of a model, as sums over the bits of its tensors, and what hangs on its modules."""
+    import torch
+
+    bits = {2: torch.int16, 4: torch.int32}
+    tensors = {
+        name: (int(tensor.view(bits[tensor.element_size()]).sum(dtype=torch.int64)), tensor.requires_grad)
+        for name, tensor in lm.model.named_parameters()
+    }
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    modules = {
+        name: (type(module), module.training, "forward" in vars(module), [len(getattr(module, one)) for one in hooks])
+        for name, module in lm.model.named_modules()
+    }
+    return {**tensors, **modules, "context": lm.context, "config": lm.model.config.to_dict()}
+
+
+@pytest.fixture(scope="session")
+def loaded_smollm2() -> tuple[LM, dict[str, Any]]:
+    from editbench.models.load import load_lm
+
+    lm = load_lm("smollm2-135m")
+    return lm, whole_state(lm)
+
+
+@pytest.fixture
+def smollm2(loaded_smollm2: tuple[LM, dict[str, Any]]) -> Iterator[LM]:
+    """The built-in model, loaded once per process: whoever uses it leaves it as it was."""
+    lm, before = loaded_smollm2
+    yield lm
+    now = whole_state(lm)
+    assert [name for name, known in before.items() if now.get(name) != known] == []

@@ -9,9 +9,6 @@ import hashlib
 import importlib
 import inspect
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +27,7 @@ from editbench.models.lm import LM
 from editbench.plan.settings import settings_for
 from editbench.requests import Request
 from editbench.savepoint import Savepoint
+from editbench.testing.elsewhere import ElsewhereFailed, elsewhere
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
 # One kind with Linear blocks and gated MLPs, one with Conv1D and biases.
@@ -194,13 +192,12 @@ def _same_seed(trial: Trial) -> None:
 @_law("the same seed gives the same edit in another process")
 def _same_seed_elsewhere(trial: Trial) -> None:
     here = fingerprint(trial, trial.edit())
-    code = f"from editbench.testing.laws import print_fingerprint; print_fingerprint({_address(trial.method_class)!r}, "
-    code += f"{trial.kind!r}, {dict(trial.overrides)!r})"
-    same_path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=same_path)
-    if done.returncode:
-        raise Broken(f"another process failed: {done.stderr.strip().splitlines()[-1:]}")
-    if done.stdout.split()[-1] != here:
+    address = _address(trial.method_class)
+    try:
+        there = elsewhere().call(f"{__name__}:fingerprint_of", address, trial.kind, dict(trial.overrides))
+    except ElsewhereFailed as error:
+        raise Broken(f"another process failed: {error}") from error
+    if there != here:
         raise Broken("this process and another one disagree")
 
 
@@ -363,8 +360,8 @@ def _address(method_class: type[Method]) -> str:
     return f"{method_class.__module__}:{method_class.__qualname__}"
 
 
-def print_fingerprint(address: str, kind: str, overrides: Mapping[str, Any]) -> None:
-    """Write the fingerprint of a method's edit to standard output; called in another process by a law."""
+def fingerprint_of(address: str, kind: str, overrides: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a method's edit; called in another process by a law."""
     from editbench.plan.registry import load_method
 
     if ".py:" in address:
@@ -374,4 +371,4 @@ def print_fingerprint(address: str, kind: str, overrides: Mapping[str, Any]) -> 
         method_class = getattr(importlib.import_module(module), name)
     with tempfile.TemporaryDirectory() as folder:
         trial = _trial(method_class, overrides, kind, Cache(Path(folder)))
-        sys.stdout.write(fingerprint(trial, trial.edit()) + "\n")
+        return fingerprint(trial, trial.edit())
