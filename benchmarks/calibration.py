@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -352,9 +353,15 @@ def _powers() -> list[Case]:
 
 
 def rate(case: Case, rounds: int) -> float:
-    """Return how often it happened, with a generator seeded by the case's name."""
+    """Return how often it happened."""
+    return sum(islice(happenings(case), rounds)) / rounds
+
+
+def happenings(case: Case) -> Iterator[bool]:
+    """Yield for one round after another whether it happened, with a generator seeded by the case's name."""
     rng = np.random.default_rng([ord(char) for char in case.name])
-    return sum(case.round(rng) for _ in range(rounds)) / rounds
+    while True:
+        yield case.round(rng)
 
 
 def main() -> None:

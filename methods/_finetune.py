@@ -7,8 +7,8 @@ and share one training engine (``_training``), so that a difference between two 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -77,6 +77,7 @@ class FineTune(Method):
     """Base of the fine-tuning methods; not registered itself."""
 
     regimes = frozenset({"batch", "sequential"})
+    tiny: ClassVar[Mapping[str, Any]] = {"passes": 4}
 
     class Hparams(FineTuneHparams):
         """See :class:`FineTuneHparams`."""

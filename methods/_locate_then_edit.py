@@ -112,7 +112,7 @@ class LocateThenEdit(Method):
     """Base of the locate-then-edit methods; not registered itself."""
 
     regimes = frozenset({"batch", "sequential"})
-    tiny: ClassVar[Mapping[str, Any]] = {"steps": 8, "lr": 0.1, "clamp": 1.0, "prefixes": 2, "prefix_tokens": 4}
+    tiny: ClassVar[Mapping[str, Any]] = {"steps": 4, "lr": 0.1, "clamp": 1.0, "prefixes": 2, "prefix_tokens": 4}
     at_projection = False  # whether values are those of the MLP's output (ROME) or of the block's (MEMIT)
 
     def __init__(self, hparams: Any = None) -> None:

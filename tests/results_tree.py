@@ -28,11 +28,11 @@ metrics: [reliability, generalisation, locality, edit-seconds]
 """
 
 
-def save_tiny_model(folder: Path) -> Path:
-    """Save the tiny Llama-like model with its tokeniser, in hub layout, and return the folder."""
+def save_tiny_model(folder: Path, **sizes: int) -> Path:
+    """Save the tiny Llama-like model (``sizes``: of ``tiny_lm``) with its tokeniser, in hub layout."""
     from editbench.testing.tiny import tiny_lm
 
-    lm = tiny_lm("llama")
+    lm = tiny_lm("llama", **sizes)  # type: ignore[arg-type]
     lm.model.save_pretrained(folder)
     lm.text.tokenizer.save_pretrained(folder)
     return folder

@@ -111,11 +111,13 @@ def test_a_hundred_thousand_records_take_under_two_seconds(tmp_path: Path) -> No
     append_lines(path, rows)
     data = {"scale": 25_000, "status": "done", "timings": {}, "memory": {}, "edit": {}}
     best = math.inf
-    for _ in range(3):  # the best of three: the machine may be busy
+    for _ in range(3):  # the best of at most three: the machine may be busy
         began = time.process_time()
         cell = CellFrame(CellResult(25_000, data, path))
         found = {name: evaluate(metric, [cell]) for name, metric in METRICS.items()}
         best = min(best, time.process_time() - began)
+        if best < 2:
+            break
     assert found["reliability"] is not None
     assert found["reliability"].n == 25_000
     assert best < 2

@@ -49,7 +49,7 @@ def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run_it(
         capability: str = "",
-        methods: str = "ft-breadth-first",
+        methods: str = "{method: ft-breadth-first, hparams: {passes: 2}}",
         regime: str = "batch",
         data: Path | None = None,
         max_scale: int | None = None,

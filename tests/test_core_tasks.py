@@ -17,6 +17,7 @@ import pytest
 from builders.capability.__main__ import main as build
 from editbench.capability.core_tasks import GROUP, TASKS, core_folder, items
 from editbench.datasets import load_dataset
+from editbench.models.lm import LM
 from editbench.testing import tiny_lm
 from editbench.testing.damage import damaged
 
@@ -148,7 +149,6 @@ def evaluate(lm: Any, tasks: list[str], limit: int | None = None) -> dict[str, l
         )
     finally:
         logging.disable(logging.NOTSET)
-    assert set(done["results"]) - {GROUP} == set(TASKS)
     return {task: [float(sample["acc"]) for sample in samples] for task, samples in done["samples"].items()}
 
 
@@ -202,13 +202,12 @@ def chance(task: str) -> float:
 
 
 @pytest.mark.slow
-def test_every_task_is_far_above_chance_for_the_built_in_model_and_falls_when_it_is_damaged() -> None:
-    from editbench.models.load import load_lm
-
-    lm = load_lm("smollm2-135m")
-    whole = evaluate(lm, [GROUP], limit=200)
-    with damaged(lm.model, 0.8):
-        harmed = evaluate(lm, [GROUP], limit=200)
+def test_every_task_is_far_above_chance_for_the_built_in_model_and_falls_when_it_is_damaged(smollm2: LM) -> None:
+    # of core_reading more, where the model is least far above chance; benchmarks/core_tasks.py asks everything
+    asked = [(["core_reading"], 160), ([task for task in TASKS if task != "core_reading"], 60)]
+    whole = {name: one for tasks, n in asked for name, one in evaluate(smollm2, tasks, n).items()}
+    with damaged(smollm2.model, 0.8):
+        harmed = {name: one for tasks, n in asked for name, one in evaluate(smollm2, tasks, n).items()}
     for task in TASKS:
         accuracy, after = (sum(one) / len(one) for one in (whole[task], harmed[task]))
         error = math.sqrt(accuracy * (1 - accuracy) / len(whole[task]))

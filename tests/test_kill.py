@@ -1,72 +1,95 @@
-"""kill -9 at random moments, then the same command again: the same bytes as a run nobody killed, apart from times."""
+"""A run killed at any moment, then the same command again: the same bytes as a run nobody killed, apart from times.
+
+Every state that a kill can leave on disk is made without one (:mod:`disk_states`) and gone on from in this process;
+then some processes are really killed, at random moments.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disk_states import watched
 from results_tree import save_tiny_model
 
-from editbench.running.stream import checkpoint_position
+import editbench.running.editing
+import editbench.savepoint
+from editbench.base.progress import Progress
+from editbench.plan.runs import RunOptions
+from editbench.plan.suite import parse_suite
+from editbench.running.launch import Prepared, carry_out, prepare
+from editbench.running.outcome import Results
 
 SUITE = """
 name: kill
 title: A small suite to be killed
 dataset: facts
 models: [{model}]
-methods: [none, ft-depth-first, locft-bf]
-scales: [2, 5, 40]
+methods: [{methods}]
+scales: {scales}
 regime: {regime}
 seeds: [0]
-protocol: {{max_new_tokens: 6}}
+protocol: {{max_new_tokens: 2}}
+probes: {{rephrase: 1, neighbour: 0, locality: 1, budget: 8}}
 metrics: [reliability, generalisation, locality, score, retention, drift]
 """
-KILLS = 10  # for each regime
-# editbench, but for saving so often that what a kill leaves behind lies between scales and within edits
-OFTEN = """
-import editbench.running.runner, editbench.savepoint
-editbench.running.runner.CHECKPOINT_SECONDS = editbench.savepoint.SECONDS = 0.2
-editbench.savepoint.TIMES_ITS_COST = 1.0
-from editbench.cli import main
-main()
-"""
+LOCATE = "steps: 2, prefixes: 0, corpus_tokens: 300"
+# Another kind of edit, another way of carrying something from chunk to chunk: another line here.
+METHODS = {
+    "none": "none",
+    "ft-depth-first": "{method: ft-depth-first, hparams: {passes: 3}}",
+    "locft-bf": "{method: locft-bf, hparams: {batch_size: 2, passes: 2}}",
+    "rome": f"{{method: rome, hparams: {{layer: 0, {LOCATE}}}}}",
+    "memit": f"{{method: memit, hparams: {{layers: [0, 1], moment_weight: 1.0, {LOCATE}}}}}",
+    "alphaedit": f"{{method: alphaedit, hparams: {{layers: [0], threshold: 0.2, {LOCATE}}}}}",
+    "ultraedit": "ultraedit",
+}
+# Every state is tried with these; with the others, those in which a file that the method or its stream keeps changes.
+THROUGHOUT = ("none", "ft-depth-first")
+OF_THE_RUN = ("manifest.json", "cell.json", "records.jsonl")
+# A chunk ends between two scales, and a scale lies within a chunk.
+REGIMES = {"batch": ("batch", "[1, 2]"), "sequential": ("{sequential: 3}", "[1, 4]")}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("model"))
+    return save_tiny_model(tmp_path_factory.mktemp("model"), layers=2, hidden=16)
 
 
-def hear_ctrl_c() -> None:
-    """A shell that starts these tests in the background has them ignore Ctrl-C, and their children with them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture(autouse=True)
+def the_cache_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITBENCH_CACHE", "set by run_in")
 
 
-def start(suite: Path, results: Path, cache: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", OFTEN, "run", "-q", "--suite", str(suite), "--results", str(results)]
-    environment = {**os.environ, "EDITBENCH_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment,
-        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 — no other thread runs here
-    )
+@pytest.fixture
+def saved_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream and an edit save at every chance, so that what a kill leaves lies between scales and within edits."""
+    monkeypatch.setattr(editbench.running.editing, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(editbench.savepoint, "SECONDS", -1.0)
+    monkeypatch.setattr(editbench.savepoint, "TIMES_ITS_COST", 0.0)
 
 
-def finish(suite: Path, results: Path, cache: Path) -> None:
-    process = start(suite, results, cache)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+def prepared(model: Path, methods: str, regime: str, scales: str) -> Prepared:
+    text = SUITE.format(model=model, methods=methods, regime=regime, scales=scales)
+    return prepare(parse_suite(text, "kill.yaml"), RunOptions(device="cpu"))
+
+
+def run_in(folder: Path, what: Prepared) -> Results:
+    """Do what ``editbench run`` does in a new process: with another runner, and nothing in memory from before."""
+    os.environ["EDITBENCH_CACHE"] = str(folder / "cache")
+    return carry_out(what, folder / "results", RunOptions(device="cpu"), Progress())
 
 
 def without_times(results: Path) -> dict[str, Any]:
@@ -84,84 +107,135 @@ def without_times(results: Path) -> dict[str, Any]:
     return found
 
 
-def leaderboard(suite: Path, results: Path) -> Any:
-    """The leaderboard's JSON, but for where its runs lie and when they began."""
-    command = [sys.executable, "-m", "editbench", "leaderboard", str(suite), "--results", str(results), "--json"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    for row in found["rows"]:
-        for run in row["runs"]:
-            del run["folder"], run["started"]
-    return found
+@pytest.fixture(scope="module")
+def asked(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that knows what the unedited model says: that it is written is tried with one method only."""
+    folder = tmp_path_factory.mktemp("asked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDITBENCH_CACHE", "set by run_in")
+        for regime in REGIMES.values():
+            run_in(folder, prepared(model, "none", *regime))
+    gc.freeze()  # a run looks for garbage before each stream, among all that was ever imported
+    return folder / "cache"
 
 
-def kill_and_compare(suite: Path, folder: Path, draw: random.Random) -> set[int]:
-    """Kill runs of a suite at ``KILLS`` random moments, let each be finished, and compare with one nobody killed.
+def kept(name: str) -> bool:
+    """Whether a file is one that a method or its stream goes on from."""
+    return Path(name).name not in OF_THE_RUN
 
-    Returns how many requests were in the checkpoints of streams that kills left behind.
-    """
-    began = time.monotonic()
-    finish(suite, folder / "unbroken", folder / "cache-unbroken")
-    whole = time.monotonic() - began
 
-    kills, attempt, left = 0, 0, set()
+@pytest.mark.usefixtures("saved_always")
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("method", METHODS)
+def test_from_every_state_that_a_kill_can_leave_the_same_command_ends_with_the_same_bytes(
+    method: str, regime: str, model: Path, asked: Path, tmp_path: Path
+) -> None:
+    what, unbroken = prepared(model, METHODS[method], *REGIMES[regime]), tmp_path / "unbroken"
+    unbroken.mkdir()
+    if method != "none":
+        shutil.copytree(asked, unbroken / "cache")
+    with watched(unbroken, tmp_path / "states", bool if method in THROUGHOUT else kept) as whole:
+        assert run_in(unbroken, what).trouble == 0
+    assert whole.states and not whole.unsynced
+    expected = without_times(unbroken / "results")
+    for state in whole.states:
+        with watched(state.folder) as rest:
+            assert run_in(state.folder, what).trouble == 0
+        assert without_times(state.folder / "results") == expected, state
+        # what was kept is not made again, but for the one that was being written
+        assert sum(map(kept, rest.writes)) <= 1 + sum(map(kept, whole.writes[state.after :])), state
+
+
+def test_the_same_command_again_writes_nothing(model: Path, tmp_path: Path) -> None:
+    what = prepared(model, "none, ft-depth-first", *REGIMES["batch"])
+    assert run_in(tmp_path, what).trouble == 0
+    with watched(tmp_path) as watch:
+        assert run_in(tmp_path, what).trouble == 0
+    assert watch.writes == []
+
+
+# -- real processes
+
+STORM = ("none, locft-bf, ultraedit", "{sequential: 4}", "[3, 24]")
+KILLS = 6
+
+
+def carried_out_by_a_child(folder: Path, model: Path) -> None:
+    what = prepared(model, *STORM)
+    editbench.running.editing.CHECKPOINT_SECONDS = editbench.savepoint.SECONDS = -1.0
+    editbench.savepoint.TIMES_ITS_COST = 0.0
+    if run_in(folder, what).trouble:
+        raise SystemExit(1)
+
+
+def command_of_a_child(arguments: list[str], errors: Path) -> None:
+    from editbench.cli import main
+
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started these tests may have ignored
+    sys.argv = ["editbench", *arguments]
+    main()
+
+
+@pytest.fixture(scope="module")
+def start() -> Callable[..., BaseProcess]:
+    """Starts processes from one that has imported everything, so that each begins at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "editbench.cli.run"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it imports before it is told where from
+        first = context.Process(target=time.sleep, args=(0,))
+        first.start()
+        first.join()
+
+    def started(*target_and_arguments: Any) -> BaseProcess:
+        process = context.Process(target=target_and_arguments[0], args=target_and_arguments[1:])
+        process.start()
+        return process
+
+    return started
+
+
+@pytest.mark.slow
+def test_processes_killed_at_random_moments_end_with_the_same_bytes(
+    start: Callable[..., BaseProcess], model: Path, tmp_path: Path
+) -> None:
+    draw, began = random.Random(0), time.monotonic()
+    unbroken = start(carried_out_by_a_child, tmp_path / "unbroken", model)
+    unbroken.join()
+    assert unbroken.exitcode == 0
+    whole, kills, attempt = time.monotonic() - began, 0, 0
     while kills < KILLS:
         attempt += 1
-        results, cache = folder / f"killed-{attempt}", folder / f"cache-{attempt}"
-        for _ in range(4):
-            process = start(suite, results, cache)
-            try:
-                process.communicate(timeout=draw.uniform(0.3, 1.0) * whole)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                kills += 1
-                left |= {checkpoint_position(path) or 0 for path in results.rglob("checkpoint.safetensors")}
-            else:
+        folder = tmp_path / f"killed-{attempt}"
+        for _ in range(3):
+            process = start(carried_out_by_a_child, folder, model)
+            process.join(draw.uniform(0.2, 0.8) * whole)
+            if process.exitcode is not None:
                 break
-        finish(suite, results, cache)
-        assert without_times(results) == without_times(folder / "unbroken")
-        assert leaderboard(suite, results) == leaderboard(suite, folder / "unbroken")
-    return left
+            process.kill()
+            process.join()
+            kills += process.exitcode == -signal.SIGKILL
+        finished = start(carried_out_by_a_child, folder, model)
+        finished.join()
+        assert finished.exitcode == 0
+        assert without_times(folder / "results") == without_times(tmp_path / "unbroken" / "results")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("regime", ["batch", "{sequential: 4}"])
-def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(regime: str, model: Path, tmp_path: Path) -> None:
-    suite = tmp_path / "kill.yaml"
-    suite.write_text(SUITE.format(model=model, regime=regime))
-    kill_and_compare(suite, tmp_path, random.Random(regime))
-
-
-@pytest.mark.slow
-def test_a_stream_of_a_thousand_killed_at_random_moments_ends_with_the_same_bytes(model: Path, tmp_path: Path) -> None:
-    suite = tmp_path / "kill.yaml"
-    text = SUITE.format(model=model, regime="{sequential: 50}").replace("[2, 5, 40]", "[100, 1000]")
-    text = text.replace("[none, ft-depth-first, locft-bf]", "[locft-bf, ultraedit]")
-    suite.write_text(text + "probes: {rephrase: 1, neighbour: 1, locality: 0, budget: 100}\n")
-    left = kill_and_compare(suite, tmp_path, random.Random("a thousand"))
-    assert left - {0, 100, 1000}  # some went on from between two scales
-
-
-@pytest.mark.slow
-def test_the_same_command_again_does_nothing(model: Path, tmp_path: Path) -> None:
-    suite, results = tmp_path / "kill.yaml", tmp_path / "results"
-    suite.write_text(SUITE.format(model=model, regime="batch"))
-    finish(suite, results, tmp_path / "cache")
-    before = {path: path.stat().st_mtime_ns for path in results.rglob("*.json*")}
-    finish(suite, results, tmp_path / "cache")
-    assert {path: path.stat().st_mtime_ns for path in results.rglob("*.json*")} == before
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_with_130_and_the_same_command_continues(model: Path, tmp_path: Path) -> None:
-    suite, results = tmp_path / "kill.yaml", tmp_path / "results"
-    suite.write_text(SUITE.format(model=model, regime="batch").replace("[2, 5, 40]", "[2, 5, 400]"))
-    process = start(suite, results, tmp_path / "cache")
+def test_ctrl_c_ends_with_130_and_says_that_the_same_command_continues(
+    start: Callable[..., BaseProcess], model: Path, tmp_path: Path
+) -> None:
+    suite, results, errors = tmp_path / "kill.yaml", tmp_path / "results", tmp_path / "errors"
+    suite.write_text(SUITE.format(model=model, methods="ft-depth-first", regime="batch", scales="[2, 400]"))
+    process = start(command_of_a_child, ["run", "-q", "--suite", str(suite), "--results", str(results)], errors)
     wait_for(lambda: any(results.rglob("cell.json")))
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"continues" in errors and b"Traceback" not in errors
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert "continues" in errors.read_text() and "Traceback" not in errors.read_text()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -452,20 +452,19 @@ def test_a_model_that_computes_something_else_fails_its_fingerprint(folder):
 
 
 @pytest.mark.slow
-def test_the_built_in_model_knows_the_capital_of_france():
+def test_the_built_in_model_knows_the_capital_of_france(smollm2):
     from editbench.models.generate import Question, ask_batch
     from editbench.plan.protocol import Protocol
 
-    lm = load_lm("smollm2-135m")
-    outcome = ask_batch(lm, [Question("The capital of France is", ("Paris", "Berlin"))], Protocol())[0]
+    outcome = ask_batch(smollm2, [Question("The capital of France is", ("Paris", "Berlin"))], Protocol())[0]
     assert outcome.generated.startswith("Paris")
     assert outcome.nll[0] < 1 < outcome.nll[1]
-    assert lm.text.self_test() == []
+    assert smollm2.text.self_test() == []
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("smollm2")
 def test_the_built_in_models_fingerprint_notices_a_changed_weight(tmp_path):
-    load_lm("smollm2-135m")
     folder = tmp_path / "copy"
     shutil.copytree(builtin.smollm2_folder(lambda _: None), folder)
     (folder / "editbench.json").write_text(json.dumps({"checked_with": "another version"}))

@@ -13,6 +13,7 @@ from results_tree import save_tiny_model
 
 import editbench
 from editbench.base.seeds import torch_generator
+from editbench.models.lm import LM
 from editbench.models.load import load_lm
 from editbench.plan.settings import settings_for
 from editbench.results.store import Status
@@ -243,7 +244,10 @@ def test_a_torn_checkpoint_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_on_the_real_model_breadth_first_learns_what_depth_first_forgets(tmp_path: Path) -> None:
+def test_on_the_real_model_breadth_first_learns_what_depth_first_forgets(
+    smollm2: LM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("editbench.running.runner.load_lm", lambda *_, **__: smollm2)
     suite = tmp_path / "real.yaml"
     values = {"model": "smollm2-135m", "methods": "ft-depth-first, locft-bf", "regime": "batch", "scales": "[30]"}
     probes = "{rephrase: 0, neighbour: 0, locality: 0}"

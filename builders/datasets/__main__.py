@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from builders.datasets import geography, large, people, science, sources
+from builders.datasets import geography, large, made, people, science, sources
 from builders.datasets.assemble import build
 from editbench.datasets import compact
 from editbench.datasets.native import to_row
@@ -51,6 +51,8 @@ def write(requests: Sequence[Request], path: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Build the dataset named first and write it to the second argument, or over the shipped file.
 
+    What ``counterfact-100k`` was made from is noted (:mod:`builders.datasets.made`) if that is what ships.
+
     Raises :class:`~editbench.errors.UnknownName` for a name that does not ship, and
     :class:`~editbench.errors.UserError` if a source is missing.
     """
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str]) -> None:
             write(build(RELATIONS), path)
         else:
             compact.write(large.build(), path, LARGE_NOTICE)
+            made.note(path, SHIPPED / f"{LARGE}.parquet")
 
 
 if __name__ == "__main__":

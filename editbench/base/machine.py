@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -70,19 +70,29 @@ def checkout_of(path: Path) -> Checkout | None:
 
 
 def packages(modules: Iterable[str] = ()) -> dict[str, str]:
-    """Return the installed versions of the packages that decide results, and of those that bring these ``modules``.
+    """Return the versions of the packages that decide results, and of those that bring these ``modules``.
 
-    A module that no package brings (Python's own, a file on the path) is left out.
+    They are those that this process found when it first asked. A module that no package brings (Python's own, a file
+    on the path) is left out.
     """
-    found = {}
     others = {module for module in modules if module not in sys.stdlib_module_names} - set(PACKAGES)
-    brought = packages_distributions() if others else {}
-    for name in (*PACKAGES, *sorted({package for module in others for package in brought.get(module, ())})):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    brought = _brought() if others else {}
+    names = (*PACKAGES, *sorted({package for module in others for package in brought.get(module, ())}))
+    found = {name: _version(name) for name in names}
+    return {name: known for name, known in found.items() if known is not None}
+
+
+@cache  # which reads and parses a file of each package's, a hundred times in a small run
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _brought() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 @cache

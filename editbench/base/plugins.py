@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 from editbench.errors import BadPlugin, UnknownName, UserError
@@ -44,7 +44,12 @@ def _found(group: str) -> dict[str, list[EntryPoint]]:
 
 def package(point: EntryPoint) -> str:
     """Return the name of the distribution that registered an entry point."""
-    return (point.dist.name if point.dist is not None else None) or "unknown package"
+    return _name(point.dist) if point.dist is not None else "unknown package"
+
+
+@cache  # which reads and parses the distribution's METADATA at every look
+def _name(distribution: Distribution) -> str:
+    return distribution.name or "unknown package"
 
 
 def names(group: str) -> list[str]:

@@ -120,6 +120,7 @@ class Runner:
             status = self.store.cell_status(run, scale)
             if status is not None and scale not in missing:
                 self.progress.cell_done(scale, status.value, ALREADY_THERE)
+        self._sweep(run, missing)
         if not missing and begun is not None:  # one that was lost is written anew
             return
         lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
@@ -144,6 +145,15 @@ class Runner:
                 continue
             job.lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
             self._pass(job, [scale], [(0, scale)], self.store.cell_folder(run, scale))
+
+    def _sweep(self, run: RunSpec, missing: Sequence[int]) -> None:
+        """Remove what streams kept to go on from, where a kill after their last cell left it behind."""
+        if run.regime == "sequential":
+            over = [] if missing or run.scales[-1] < run.goal else [self.store.run_folder(run)]
+        else:
+            over = [self.store.cell_folder(run, scale) for scale in run.scales if scale not in missing]
+        for folder in over:
+            Files.within(folder).remove()
 
     def _stopped_by_collapse(self, run: RunSpec, scale: int) -> bool:
         """Record a scale as diverged if the model collapsed at a smaller one and the suite says to stop then."""
