@@ -110,7 +110,7 @@ class Bench:
         stream.look()
         ratio = stream.pulses[-1].perplexity / self.perplexity
         tried = Tried(
-            self.ask(self.requests), stream.edit_s, stream.facts()["delta_norm"], len(stream.failures), f"{ratio:.2f}"
+            self.ask(self.requests), stream.edit_s, stream.size()["delta_norm"], len(stream.failures), f"{ratio:.2f}"
         )
         stream.take_out()
         return tried

@@ -19,8 +19,8 @@ from editbench.metrics.capability import capability, capability_error, capabilit
 from editbench.plan.runs import RunOptions
 from editbench.plan.suite import parse_suite
 from editbench.running.launch import carry_out, prepare
+from editbench.running.loaded import Loaded
 from editbench.running.outcome import Results
-from editbench.running.runner import Runner
 from editbench.running.stream import Stream
 
 SUITE = """
@@ -112,7 +112,7 @@ def test_it_is_measured_only_where_the_suite_says(run: Any) -> None:
 def test_a_second_run_edits_and_measures_nothing(run: Any, edits: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     run("MINE")
     made = len(edits)
-    monkeypatch.setattr(Runner, "_model", lambda *a: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Loaded, "get", lambda *a: pytest.fail("a model was loaded"))
     run("MINE")
     assert len(edits) == made
 

@@ -208,7 +208,10 @@ def test_every_p_is_corrected_for_all_the_cells_that_are_shown(tmp_path: Path) -
     ("changes", "said"),
     [
         ({"protocol_hash": "0123456789ab"}, "protocol (0123456789ab against"),
-        ({"dataset": {"name": "other", "hash": "f" * 64}}, "dataset (other ffffffffffff against"),
+        (
+            {"dataset": {"name": "other", "hash": "f" * 64, "target_field": "default"}},
+            "dataset (other ffffffffffff against",
+        ),
         ({"model": {"name": "smollm2-135m", "dtype": "float32", "weights_hash": "b" * 64}}, "weights (bbbbbbbbbbbb"),
     ],
 )

@@ -45,6 +45,7 @@ protocol: {{max_new_tokens: 2}}
 probes: {{rephrase: 1, neighbour: 0, locality: 1, budget: 8}}
 metrics: [reliability, generalisation, locality, score, retention, drift]
 """
+REFERENCE = Path(__file__).with_name("reference_methods.py")  # a small method of each other kind of edit
 LOCATE = "steps: 2, prefixes: 0, corpus_tokens: 300"
 # Another kind of edit, another way of carrying something from chunk to chunk: another line here.
 METHODS = {
@@ -55,6 +56,7 @@ METHODS = {
     "memit": f"{{method: memit, hparams: {{layers: [0, 1], moment_weight: 1.0, {LOCATE}}}}}",
     "alphaedit": f"{{method: alphaedit, hparams: {{layers: [0], threshold: 0.2, {LOCATE}}}}}",
     "ultraedit": "ultraedit",
+    **{name.lower(): f"{REFERENCE}:{name}" for name in ("Factors", "Codebook", "Retrieval", "Mixed")},
 }
 # Every state is tried with these; with the others, those in which a file that the method or its stream keeps changes.
 THROUGHOUT = ("none", "ft-depth-first")
@@ -77,6 +79,7 @@ def the_cache_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def saved_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream and an edit save at every chance, so that what a kill leaves lies between scales and within edits."""
     monkeypatch.setattr(editbench.running.editing, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(editbench.running.editing, "TIMES_ITS_COST", 0.0)
     monkeypatch.setattr(editbench.savepoint, "SECONDS", -1.0)
     monkeypatch.setattr(editbench.savepoint, "TIMES_ITS_COST", 0.0)
 
@@ -163,7 +166,7 @@ KILLS = 6
 def carried_out_by_a_child(folder: Path, model: Path) -> None:
     what = prepared(model, *STORM)
     editbench.running.editing.CHECKPOINT_SECONDS = editbench.savepoint.SECONDS = -1.0
-    editbench.savepoint.TIMES_ITS_COST = 0.0
+    editbench.savepoint.TIMES_ITS_COST = editbench.running.editing.TIMES_ITS_COST = 0.0
     if run_in(folder, what).trouble:
         raise SystemExit(1)
 

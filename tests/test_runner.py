@@ -247,7 +247,7 @@ def test_a_torn_checkpoint_is_not_used(tmp_path: Path) -> None:
 def test_on_the_real_model_breadth_first_learns_what_depth_first_forgets(
     smollm2: LM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("editbench.running.runner.load_lm", lambda *_, **__: smollm2)
+    monkeypatch.setattr("editbench.running.loaded.load_lm", lambda *_, **__: smollm2)
     suite = tmp_path / "real.yaml"
     values = {"model": "smollm2-135m", "methods": "ft-depth-first, locft-bf", "regime": "batch", "scales": "[30]"}
     probes = "{rephrase: 0, neighbour: 0, locality: 0}"

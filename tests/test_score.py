@@ -15,6 +15,7 @@ from results_tree import save_tiny_model, write_data
 
 import editbench
 from editbench.cli import cli
+from editbench.measure.measuring import Measuring
 from editbench.models.load import load_lm
 from editbench.results.store import Store
 from editbench.running.runner import Runner
@@ -41,11 +42,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "small.yaml").write_text(SUITE.format(model=model))
     measure = Runner._measure
 
-    def save_and_measure(self: Runner, job: Any, stream: Any, scale: int) -> None:
-        target = folder / f"{job.run.label}-{scale}"
+    def save_and_measure(self: Runner, editing: Any, measuring: Any, scale: int) -> None:
+        job, target = editing.job, folder / f"{editing.job.run.label}-{scale}"
         job.lm.model.save_pretrained(target)
         job.lm.text.tokenizer.save_pretrained(target)
-        measure(self, job, stream, scale)
+        measure(self, editing, measuring, scale)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDITBENCH_CACHE", str(folder / "cache"))
@@ -229,7 +230,7 @@ def test_a_failure_while_measuring_is_recorded_and_ends_with_exit_code_1(
     def lost(*arguments: object, **more: object) -> None:
         raise MemoryError("too much")
 
-    monkeypatch.setattr(Runner, "_ask_unedited", lost)
+    monkeypatch.setattr(Measuring, "ask_unedited", lost)
     result = invoke("--model", place / "locft-bf-5", *suite_of(place), "--scale", 5, "--label", "theirs", "--json")
     assert result.exit_code == 1
     [row] = json.loads(result.stdout)["rows"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from builders.datasets.sources import MORE_SOURCES, SOURCES
 
 RECORD = Path(__file__).with_name("counterfact-100k.json")
-OURS = ("base/seeds.py", "datasets/compact.py", "requests.py")
+OURS = ("base/seeds.py", "datasets/compact.py", "datasets/facts.py", "requests.py")
 """What the builder takes from ``editbench/``, errors aside: those only end it."""
 
 

@@ -89,7 +89,7 @@ class _Drift(_Shape):
 class _Entry(_Shape):
     status: str
     settings: str
-    metric: str = ""
+    metric: str | None = None
     reason: str = ""
 
 
