@@ -249,7 +249,7 @@ def test_on_the_real_model_breadth_first_learns_what_depth_first_forgets(
 ) -> None:
     monkeypatch.setattr("editbench.running.loaded.load_lm", lambda *_, **__: smollm2)
     suite = tmp_path / "real.yaml"
-    values = {"model": "smollm2-135m", "methods": "ft-depth-first, locft-bf", "regime": "batch", "scales": "[30]"}
+    values = {"model": "smollm2-135m", "methods": "ft-depth-first, locft-bf", "regime": "batch", "scales": "[12]"}
     probes = "{rephrase: 0, neighbour: 0, locality: 0}"
     suite.write_text(SUITE.replace("max_new_tokens: 4", "max_new_tokens: 8").format(probes=probes, **values))
     frame = editbench.run(suite, results=tmp_path / "results").to_frame(["reliability"]).set_index("method")
