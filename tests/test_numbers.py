@@ -138,7 +138,7 @@ def test_a_number_is_drawn_and_its_data_written(tmp_path: Path) -> None:
     filled(tmp_path)
     result = plot(tmp_path, "--number", "loss", "--number", "request loss", "--format", "png,svg", "--data")
     assert result.exit_code == 0, result.output
-    made = {path.name for path in (tmp_path / "out").iterdir()}
+    made = {path.name for path in (tmp_path / "out").glob("[!.]*")}
     assert made == {
         f"small-number-{name}.{form}" for name in ("loss", "request-loss") for form in ("png", "svg", "csv")
     }
@@ -150,7 +150,7 @@ def test_a_number_is_drawn_and_its_data_written(tmp_path: Path) -> None:
 def test_kinds_are_drawn_beside_numbers_only_if_they_are_named(tmp_path: Path) -> None:
     filled(tmp_path)
     assert plot(tmp_path, "--number", "loss", "--kind", "scale", "--format", "svg").exit_code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"small-number-loss.svg", "small-scale.svg"}
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {"small-number-loss.svg", "small-scale.svg"}
     result = plot(tmp_path, "--number", "loss", "--metric", "locality")
     assert result.exit_code == 2
     assert "--metric was given with --number" in result.stderr
@@ -178,7 +178,7 @@ def test_names_of_numbers_make_files_of_their_own_and_no_others(tmp_path: Path) 
     names = [part for name in ("../up", ".. up", "x" * 300) for part in ("--number", name)]
     result = plot(tmp_path, *names, "--format", "svg")
     assert result.exit_code == 0, result.output
-    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    made = sorted(path.name for path in (tmp_path / "out").glob("[!.]*"))
     assert len(made) == 3
     assert made[:2] == ["small-number-..-up-2.svg", "small-number-..-up.svg"]
 
