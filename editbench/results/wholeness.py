@@ -88,7 +88,7 @@ class _Drift(_Shape):
 
 class _Entry(_Shape):
     status: str
-    settings: str
+    settings: str = ""
     metric: str | None = None
     reason: str = ""
 
