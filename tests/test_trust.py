@@ -50,7 +50,6 @@ WAYS = {
     "process_docs: !function os.system\n": "system of the installed module os",
     "include: more.yml\n": "docs of {folder}/own.py",
     "%TAG !e! !func\n---\ntask: toy_one\nprocess_docs: !e!tion own.docs\n": "docs of {folder}/own.py",
-    "doc_to_image: &a {x: *a, y: !function own.docs}\n": "docs of {folder}/own.py",
 }
 
 

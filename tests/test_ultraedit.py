@@ -173,7 +173,7 @@ def test_a_resumed_stream_is_bitwise_the_unbroken_one(tmp_path: Path) -> None:
         stream = Stream(tiny_lm("llama"), new(up=[1], down=[2]))
         for number in range(3):
             if broken and number == 2:
-                assert stream.save(tmp_path / "checkpoint")
+                stream.save(tmp_path / "checkpoint")
                 stream = Stream(tiny_lm("llama"), new(up=[1], down=[2]))
                 stream.resume(tmp_path / "checkpoint")
             stream.write(requests[3 * number : 3 * number + 3], torch_generator(0, "chunk", number))

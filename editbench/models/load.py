@@ -131,6 +131,8 @@ def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple
         check_described(path)
     try:
         config = AutoConfig.from_pretrained(str(path) if local else name, revision=revision, trust_remote_code=trust)
+    except UserError:
+        raise
     except Exception as error:  # whatever a folder holds, transformers trips over in ways of its own
         raise _explain(name, error, local, revision) from error
     if local:
@@ -149,7 +151,7 @@ def _read(name: str, source: _Source, dtype: str, device_map: Any, trust: bool) 
     if source.gguf is not None:
         try:
             return builtin.load_gguf(source.gguf, dtype)
-        except BadModel:
+        except UserError:
             raise
         except Exception as error:  # as in _find
             raise BadModel(f"{name} cannot be loaded: {_first_line(error)}") from error
@@ -160,6 +162,8 @@ def _read(name: str, source: _Source, dtype: str, device_map: Any, trust: bool) 
         weights = {"dtype": getattr(torch, dtype), "use_safetensors": True}
         weights["output_loading_info"] = True
         model, info = AutoModelForCausalLM.from_pretrained(source.path, **weights, **options, **more)
+    except UserError:
+        raise
     except Exception as error:  # as in _find
         raise _explain(name, error, Path(source.path).is_dir(), source.revision) from error
     check_loaded(name, info, model)
