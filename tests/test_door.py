@@ -365,7 +365,11 @@ def test_sigterm_tidies_up_and_shows_the_cursor_again(
     suite = tmp_path / "small.yaml"
     suite.write_text(SUITE.format(data=write_data(tmp_path)))
     command = [sys.executable, "-c", WAITING, "run", "--suite", str(suite), "--results", str(tmp_path / "r")]
-    one = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal[1], env={**os.environ, "TERM": "xterm"})
+    before = signal.signal(number, signal.SIG_DFL)  # which whoever started these tests may have ignored
+    try:
+        one = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal[1], env={**os.environ, "TERM": "xterm"})
+    finally:
+        signal.signal(number, before)
     os.close(terminal[1])
     seen = read(terminal[0], b"waiting")
     one.send_signal(number)
