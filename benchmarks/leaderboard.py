@@ -23,7 +23,7 @@ import numpy as np
 
 from editbench.base.files import append_lines
 from editbench.datasets import load_dataset
-from editbench.plan.runs import RunOptions, RunSpec, bind, make_plan
+from editbench.plan.runs import Run, RunOptions, bind, make_plan
 from editbench.plan.suite import parse_suite
 from editbench.results.manifest import manifest
 from editbench.results.store import CellOutcome, Status, Store
@@ -91,7 +91,7 @@ def write_data(root: Path, n: int) -> Path:
     return path
 
 
-def lines(run: RunSpec, scale: int, large: int) -> Iterator[str]:
+def lines(run: Run, scale: int, large: int) -> Iterator[str]:
     """Return the records of a cell; method k learns a share of 0.95 - 0.1 k, seeds differ a little."""
     number = int(run.label.rpartition("-")[2])
     rng = np.random.default_rng([number, run.seed, scale])

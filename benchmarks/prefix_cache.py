@@ -64,7 +64,7 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
     requests = ordered(load_dataset("facts"), arguments.requests, SEED)
     settings = {"layer": arguments.layer, "lr": 5e-3, "batch_size": arguments.batch, "passes": 1}
     method = LocFTBF(LocFTBF.Hparams(**settings))
-    data = engine.samples(lm, requests, "target-tokens")
+    data = engine.examples(lm, requests, "target-tokens")
     [name] = method.weight_names(lm)
     for p in lm.model.parameters():
         p.sum()  # read every weight once, so that no variant pays for loading it from disk

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from editbench.errors import UserError
 from editbench.method import Edit, Hparams, Method
 from editbench.requests import Request
+from editbench.spaces import Choice, Depth, LogRange
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +45,9 @@ class FineTuneHparams(Hparams):
     clamp: largest change of any single weight (the L∞ constraint of FT-L), or none.
     """
 
-    layer: int
-    module: Literal["down", "up", "block"] = "down"
-    lr: PositiveFloat = 5.0e-4
+    layer: Annotated[int, Depth()]
+    module: Annotated[Literal["down", "up", "block"], Choice(("down", "up", "block"))] = "down"
+    lr: Annotated[PositiveFloat, LogRange(1.0e-5, 1.0e-1)] = 5.0e-4
     weight_decay: NonNegativeFloat = 0.0
     passes: PositiveInt = 25
     stop_loss: NonNegativeFloat = 1.0e-2
@@ -61,13 +62,13 @@ class BreadthFirstHparams(FineTuneHparams):
     ----------
     batch_size: requests in a mini-batch.
     skip_learnt: whether a mini-batch whose loss is under ``stop_loss`` takes no step.
-    rest: epochs that a sample sits out whenever its own loss was under ``stop_loss``, so that mini-batches are made of
-        what is not learnt yet; training then ends on losses of which some are that old. 0, as published: none.
+    rest: epochs that an example sits out whenever its own loss was under ``stop_loss``, so that mini-batches are made
+        of what is not learnt yet; training then ends on losses of which some are that old. 0, as published: none.
     max_batches: most mini-batches in all, however many passes are left; none: no limit. Bounds the time that very
         many requests take.
     """
 
-    batch_size: PositiveInt = 1
+    batch_size: Annotated[PositiveInt, Choice((1, 10, 100))] = 1
     skip_learnt: bool = False
     rest: NonNegativeInt = 0
     max_batches: PositiveInt | None = None
@@ -121,7 +122,7 @@ class FineTune(Method):
 
     @abstractmethod
     def fit(self, trainer: Trainer, rng: torch.Generator) -> None:
-        """Train on the trainer's samples in this method's order."""
+        """Train on the trainer's examples in this method's order."""
 
 
 class BreadthFirst(FineTune):

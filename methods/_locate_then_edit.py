@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from editbench.errors import Diverged, UserError
 from editbench.method import Edit, Hparams, Method, WeightEdit
 from editbench.requests import Request
+from editbench.spaces import Blocks, Depth, LogRange
 
 if TYPE_CHECKING:
     import torch
@@ -62,11 +63,11 @@ class ValueHparams(Hparams):
     rect_share: which share of entries ``rect`` keeps.
     """
 
-    lr: PositiveFloat = 0.5
+    lr: Annotated[PositiveFloat, LogRange(0.05, 1.0)] = 0.5
     steps: PositiveInt = 25
-    weight_decay: NonNegativeFloat = 1.0e-3
+    weight_decay: Annotated[NonNegativeFloat, LogRange(1.0e-4, 1.0)] = 1.0e-3
     kl_factor: NonNegativeFloat = 0.0625
-    clamp: PositiveFloat = 4.0
+    clamp: Annotated[PositiveFloat, LogRange(0.5, 8.0)] = 4.0
     stop_loss: NonNegativeFloat = 5.0e-2
     prefixes: NonNegativeInt = 5
     prefix_tokens: PositiveInt = 10
@@ -85,7 +86,7 @@ class OneLayerHparams(ValueHparams):
     layer: the block, from 0.
     """
 
-    layer: NonNegativeInt
+    layer: Annotated[NonNegativeInt, Depth(0.0, 0.8)]
 
 
 class LayersHparams(ValueHparams):
@@ -97,7 +98,7 @@ class LayersHparams(ValueHparams):
     layer_choice: ``all`` of them, or ``first-last`` only (BLUE, arXiv:2502.03748).
     """
 
-    layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    layers: Annotated[tuple[NonNegativeInt, ...], Blocks((1, 3, 5), 0.0, 0.8)] = Field(min_length=1)
     layer_choice: Literal["all", "first-last"] = "all"
 
     @field_validator("layers")

@@ -23,7 +23,7 @@ from editbench.base.parsing import Unparsable, parse_json
 from editbench.errors import BadData, UserError
 from editbench.models.partial import Stopped, input_seen, run_until_stopped
 from editbench.models.prefix import by_length, pass_tokens
-from editbench.models.sample import self_text, trimmed
+from editbench.models.sampling import self_text, trimmed
 
 if TYPE_CHECKING:
     from editbench.cache import Cache

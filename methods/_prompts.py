@@ -10,7 +10,7 @@ import torch
 
 from editbench.errors import RequestFailed
 from editbench.models.lengths import why_too_long
-from editbench.models.sample import sample
+from editbench.models.sampling import sample
 from editbench.models.tokens import Completion
 from editbench.requests import Request
 

@@ -1,7 +1,7 @@
 """The training engine of the fine-tuning methods.
 
-The loss of a sample is the mean cross-entropy over its target tokens (the end of text among them, if the protocol
-says so); the loss of a mini-batch is the mean over its samples. Weights are trained in float32 whatever the model's
+The loss of an example is the mean cross-entropy over its target tokens (the end of text among them, if the protocol
+says so); the loss of a mini-batch is the mean over its examples. Weights are trained in float32 whatever the model's
 dtype. A mini-batch is computed in pieces of similar length whose gradients add up, so that little padding is paid.
 """
 
@@ -33,7 +33,7 @@ PIECE_TOKENS = 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Example:
     """Token ids to read, and which logits must predict which token.
 
     ``positions[k]`` is the token whose logits are to predict ``labels[k]``. The last label is predicted but never
@@ -45,25 +45,25 @@ class Sample:
     labels: list[int]
 
 
-def samples(lm: LM, requests: Sequence[Request], loss: str) -> list[Sample]:
+def examples(lm: LM, requests: Sequence[Request], loss: str) -> list[Example]:
     """Tokenise every request for the given loss (see ``FineTuneHparams.loss``)."""
     found = []
     for completion in lm.text.completions([(r.prompt, r.target_new) for r in requests]):
         labels = completion.ids[completion.prompt_len :]
         first = completion.prompt_len - 1
         positions = [first] * len(labels) if loss == "last-prompt-token" else [first + k for k in range(len(labels))]
-        found.append(Sample(completion.ids[:-1], positions, labels))
+        found.append(Example(completion.ids[:-1], positions, labels))
     return found
 
 
 class Trainer:
-    """Trains some weights of a model on samples, without touching the model.
+    """Trains some weights of a model on examples, without touching the model.
 
     Parameters
     ----------
     lm: the model, never changed.
     names: full names of the weights to train.
-    data: the samples.
+    data: the examples.
     hparams: learning rate, decay and clamp are used here; order and stopping are the caller's.
     report: called with the share done while what is constant is computed.
     """
@@ -72,15 +72,15 @@ class Trainer:
         self,
         lm: LM,
         names: Sequence[str],
-        data: Sequence[Sample],
+        data: Sequence[Example],
         hparams: FineTuneHparams,
         report: Callable[[float], None] | None = None,
     ) -> None:
         self.lm, self.data, self.hparams = lm, data, hparams
         self.originals = {name: lm.parameter(name).detach().float() for name in names}
         self.weights = {name: w.clone().requires_grad_(True) for name, w in self.originals.items()}
-        self.cache = PrefixCache(lm, [sample.ids for sample in data], cut_for(lm, names), progress=report)
-        self.lengths = [len(sample.ids) for sample in data]
+        self.cache = PrefixCache(lm, [example.ids for example in data], cut_for(lm, names), progress=report)
+        self.lengths = [len(example.ids) for example in data]
         self.slack = pass_tokens(lm.device)
         self.optimizer: torch.optim.Optimizer
         self.reset_optimizer()
@@ -91,13 +91,13 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=h.lr, weight_decay=h.weight_decay)
 
     def _losses(self, piece: Sequence[int]) -> Tensor:
-        """Return each sample's loss, in nats: [samples]."""
+        """Return each example's loss, in nats: [examples]."""
         rows, positions, labels = [], [], []
         for row, number in enumerate(piece):
-            sample = self.data[number]
-            rows += [row] * len(sample.labels)
-            positions += sample.positions
-            labels += sample.labels
+            example = self.data[number]
+            rows += [row] * len(example.labels)
+            positions += example.positions
+            labels += example.labels
         row_index = torch.tensor(rows)
         logits = self.cache.logits(piece, row_index, torch.tensor(positions), self.weights)
         each = F.cross_entropy(logits, torch.tensor(labels, device=logits.device), reduction="none")
@@ -106,7 +106,7 @@ class Trainer:
         return sums / torch.bincount(row_index, minlength=len(piece))
 
     def losses_and_gradients(self, batch: Sequence[int]) -> Tensor:
-        """Put the gradient of the mini-batch's loss into the weights; return its samples' losses: [batch], on the CPU.
+        """Put the gradient of the mini-batch's loss into the weights; return its examples' losses: [batch], on the CPU.
 
         Raises ``Diverged`` if the loss is not finite.
         """
@@ -161,7 +161,7 @@ def train(method: FineTune, lm: LM, requests: Sequence[Request], rng: torch.Gene
     found, method.failures = fitting(lm, requests)
     if not found:
         return WeightEdit({})
-    data = samples(lm, found, method.hparams.loss)
+    data = examples(lm, found, method.hparams.loss)
 
     def report(share: float) -> None:
         method.progress(0.0, f"computing what stays constant: {share:.0%}")
@@ -196,8 +196,8 @@ class _Place:
     Attributes
     ----------
     rng: state of the generator when this epoch began.
-    losses: every sample's loss when it was last seen; NaN before that.
-    due: the epoch in which each sample is seen next, as of the beginning of this one.
+    losses: every example's loss when it was last seen; NaN before that.
+    due: the epoch in which each example is seen next, as of the beginning of this one.
     epoch, step: the mini-batch that comes next, counted from 0; its epoch's order is drawn from ``rng``.
     taken: mini-batches so far, over all epochs.
     curve: the mean of ``losses`` after every whole epoch.
@@ -223,7 +223,7 @@ class _Place:
         return cls(state["rng"], state["losses"], state["due"], *state["counts"].tolist(), state["curve"].tolist())
 
     def next_epoch(self, rng: Tensor, seen: Sequence[int], h: BreadthFirstHparams) -> None:
-        """Close the epoch in which the samples ``seen`` were: those that are learnt rest in the next ``h.rest``."""
+        """Close the epoch in which the examples ``seen`` were: those that are learnt rest in the next ``h.rest``."""
         learnt = self.losses[seen] < h.stop_loss
         self.due[seen] = self.epoch + 1 + h.rest * learnt.long()
         self.curve.append(self.losses.mean(dtype=torch.float64).item())

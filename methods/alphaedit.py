@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import PositiveFloat
+
+from editbench.spaces import LogRange
 
 from ._locate_then_edit import LayersHparams, WithPastKeys
 
@@ -36,8 +38,8 @@ class AlphaEdit(WithPastKeys):
         ridge: L2, the weight of ‖ΔW‖².
         """
 
-        threshold: PositiveFloat = 2.0e-2
-        ridge: PositiveFloat = 1.0
+        threshold: Annotated[PositiveFloat, LogRange(2.0e-3, 0.5)] = 2.0e-2
+        ridge: Annotated[PositiveFloat, LogRange(0.1, 100.0)] = 1.0
 
     def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
         """Find every block's null space, or fetch it. Raises ``UserError`` if there is none."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import NonNegativeFloat
+
+from editbench.spaces import LogRange
 
 from ._locate_then_edit import BlockByBlock, OneLayerHparams
 
@@ -32,7 +34,7 @@ class Emmet(BlockByBlock):
         ridge: added to the diagonal of KᵀC⁻¹K, which keys that resemble each other make nearly singular.
         """
 
-        ridge: NonNegativeFloat = 0.1
+        ridge: Annotated[NonNegativeFloat, LogRange(1.0e-3, 10.0)] = 0.1
 
     def ready(self, moments: Mapping[int, Tensor], cache: Cache) -> None:
         """Factor C."""

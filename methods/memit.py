@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import PositiveFloat
+
+from editbench.spaces import LogRange
 
 from ._locate_then_edit import LayersHparams, WithPastKeys
 
@@ -39,7 +41,7 @@ class Memit(WithPastKeys):
         past_keys: whether earlier chunks' keys are kept where they are.
         """
 
-        moment_weight: PositiveFloat
+        moment_weight: Annotated[PositiveFloat, LogRange(1.0, 1.0e5)]
         past_keys: bool = True
 
     @classmethod

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
+
+from editbench.spaces import Range
 
 from .alphaedit import AlphaEdit
 
@@ -36,8 +38,8 @@ class Sphere(AlphaEdit):
         share: which share of ΔW along them is taken away.
         """
 
-        energy: float = Field(default=0.5, gt=0, le=1)
-        share: float = Field(default=0.5, ge=0, le=1)
+        energy: Annotated[float, Range(0.1, 0.9)] = Field(default=0.5, gt=0, le=1)
+        share: Annotated[float, Range(0.0, 1.0)] = Field(default=0.5, ge=0, le=1)
 
     def insert(self, lm: LM, cases: Sequence[Case], z: Tensor) -> dict[str, Tensor]:
         """Find the principal directions of the weights as they are now, then insert as AlphaEdit does."""

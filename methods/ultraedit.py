@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
 from editbench.errors import Diverged, UserError
 from editbench.method import Edit, Hparams, Method, WeightEdit
 from editbench.requests import Request
+from editbench.spaces import Blocks, LogRange
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from editbench.models.prefix import PrefixCache
 
     from ._running import Running
-    from ._training import Sample
+    from ._training import Example
 
 ROLES: tuple[Role, ...] = ("gate", "up", "down")
 # GPT-J's published choice of `down`, which every architecture has: blocks 18 to 26 of 28.
@@ -52,11 +53,11 @@ class UltraEdit(Method):
         eps: added to the standard deviations; the public code's is the machine epsilon of float32.
         """
 
-        gate: tuple[NonNegativeInt, ...] = ()
-        up: tuple[NonNegativeInt, ...] = ()
-        down: tuple[NonNegativeInt, ...] = ()
-        lr: PositiveFloat = 1.0e-6
-        ridge: PositiveFloat = 1.0
+        gate: Annotated[tuple[NonNegativeInt, ...], Blocks((0, 3, 7), 0.3)] = ()
+        up: Annotated[tuple[NonNegativeInt, ...], Blocks((3, 7), 0.3)] = ()
+        down: Annotated[tuple[NonNegativeInt, ...], Blocks((0, 3, 7), 0.3)] = ()
+        lr: Annotated[PositiveFloat, LogRange(1.0e-7, 1.0e-2)] = 1.0e-6
+        ridge: Annotated[PositiveFloat, LogRange(0.1, 100.0)] = 1.0
         eps: PositiveFloat = 1.2e-7
 
         @model_validator(mode="after")
@@ -187,9 +188,9 @@ def read_signals(lm: LM, names: Sequence[str], requests: Sequence[Request], repo
 
     from editbench.models.prefix import Cut, PrefixCache, by_length, pass_tokens
 
-    from ._training import PIECE_TOKENS, samples
+    from ._training import PIECE_TOKENS, examples
 
-    data = samples(lm, requests, "target-tokens")
+    data = examples(lm, requests, "target-tokens")
     cache = PrefixCache(lm, [sample.ids for sample in data], Cut(None))  # one pass: there is nothing to keep
     pieces = by_length([len(sample.ids) for sample in data], lm.at_once(PIECE_TOKENS), pass_tokens(lm.device))
     read = []
@@ -201,7 +202,7 @@ def read_signals(lm: LM, names: Sequence[str], requests: Sequence[Request], repo
     return Signals(torch.cat([part.owners for part in read]), inputs, gradients)
 
 
-def _read_piece(cache: PrefixCache, names: Sequence[str], data: Sequence[Sample], piece: Sequence[int]) -> Signals:
+def _read_piece(cache: PrefixCache, names: Sequence[str], data: Sequence[Example], piece: Sequence[int]) -> Signals:
     """Run one piece forward and backward; return what its answer tokens show."""
     import torch
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from editbench.datasets import Dataset, load_dataset
-from editbench.plan.runs import Plan, RunOptions, RunSpec, bind, make_plan
+from editbench.plan.runs import Plan, Run, RunOptions, bind, make_plan
 from editbench.plan.suite import Suite, parse_suite
 from editbench.results.manifest import manifest
 from editbench.results.records import Record
@@ -86,17 +86,17 @@ def good_records(scale: int, right: int) -> list[Record]:
     return rows
 
 
-Outcomes = Callable[[RunSpec, int], tuple[Sequence[Record], CellOutcome]]
+Outcomes = Callable[[Run, int], tuple[Sequence[Record], CellOutcome]]
 
 
-def done(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def done(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """Everything learnt, except by ``none``."""
     right = 0 if run.label == "none" else scale
     outcome = CellOutcome(Status.DONE, timings={"edit_s": 2.0 * scale}, counts={"requests": scale, "errors": 0})
     return good_records(scale, right), outcome
 
 
-def write_run(store: Store, run: RunSpec, dataset: Dataset, outcomes: Outcomes = done) -> None:
+def write_run(store: Store, run: Run, dataset: Dataset, outcomes: Outcomes = done) -> None:
     """Write one run as a runner would."""
     typed = "editbench run --suite s --results '/home/me/my results' --seeds 0"
     store.write_manifest(run, manifest(run, dataset, RunOptions(command=typed)))

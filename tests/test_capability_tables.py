@@ -15,7 +15,7 @@ from editbench.analysis.stored import stored_leaderboard
 from editbench.base.files import append_lines
 from editbench.cache import Cache
 from editbench.capability.tasks import resolve
-from editbench.plan.runs import Plan, RunSpec
+from editbench.plan.runs import Plan, Run
 from editbench.results.records import Record
 from editbench.results.store import CellOutcome
 from editbench.running.outcome import Results
@@ -43,7 +43,7 @@ def board(
 
 
 def with_entries(found: Mapping[str, Mapping[str, Any]]) -> Any:
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         records, outcome = done(run, scale)
         return records, replace(outcome, capability=found[run.label])
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from editbench.cache import Cache
 from editbench.capability import tasks
-from editbench.capability.cost import tokens
 from editbench.capability.index import Known
 from editbench.capability.spec import CapabilitySpec
+from editbench.capability.task_sizes import tokens
 from editbench.capability.tasks import SETS, lacking, resolve
 from editbench.cli import cli
 from editbench.errors import BadSuite, UnknownName, UserError

@@ -209,8 +209,8 @@ def test_dry_run_shows_every_cell_and_writes_nothing(invoke: Invoke, suite: Path
 def test_leaderboard_has_markdown_scales_and_metrics(invoke: Invoke, suite: Path) -> None:
     write_all(suite.parent)
     there = ("--results", suite.parent / "results")
-    result = invoke("leaderboard", suite, *there, "--markdown", "--scale", "4", "--metrics", "starts-with,drift")
-    assert result.stdout.startswith("### small: A small suite\n\n| Scale | Method | Starts with ↑ | Drift ↓ |")
+    result = invoke("leaderboard", suite, *there, "--markdown", "--scale", "4", "--metrics", "starts-with,weight-drift")
+    assert result.stdout.startswith("### small: A small suite\n\n| Scale | Method | Starts with ↑ | Weight drift ↓ |")
     rows = [line for line in result.stdout.splitlines() if line.startswith("| ")][2:]
     assert [line.split(" | ")[0] for line in rows] == ["| 4", "| 4"]
     for arguments in (("--scale", "7"), ("--metrics", "nonsense")):
@@ -235,7 +235,7 @@ def test_list_shows_everything_that_has_a_name(invoke: Invoke) -> None:
         (("suite", "quickstart"), "name: quickstart"),
         (("locft-bf",), "layer: int = resolved for the model"),
         (("method", "none"), "hyper-parameters:"),
-        (("metric", "drift"), "better: lower"),
+        (("metric", "weight-drift"), "better: lower"),
         (("smollm2-135m",), "n_layers: 30"),
     ],
 )

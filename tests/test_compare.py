@@ -16,7 +16,7 @@ from editbench.analysis.compare import compare
 from editbench.analysis.sides import find_side, match
 from editbench.cli import cli
 from editbench.datasets import Dataset, load_dataset
-from editbench.plan.runs import Plan, RunSpec, bind, make_plan
+from editbench.plan.runs import Plan, Run, bind, make_plan
 from editbench.plan.suite import Suite, parse_suite
 from editbench.report.comparisons import compared_as_rich
 from editbench.results.records import Record
@@ -45,7 +45,7 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="editbench")
 
 
-def outcome(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def outcome(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """Each method learns its share of the requests; seed 1 one in ten less."""
     right = round(scale * max(SHARES[run.label] - 0.1 * run.seed, 0))
     rows = [record(i, "edit", "blue" if i < right else "red") for i in range(scale)]
@@ -171,7 +171,7 @@ def test_a_difference_that_only_the_correction_takes_away_is_said(
 
 
 def test_what_is_said_of_a_mean_of_parts_is_true(tmp_path: Path) -> None:
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         """Of 60 requests ``half`` loses three edits and wins three neighbours, of the very same requests."""
         rows = []
         for i in range(scale):
@@ -257,7 +257,7 @@ def test_results_folders_are_compared_label_by_label(tmp_path: Path) -> None:
     _, plan, dataset = make(tmp_path)
     after = Store(tmp_path / "after")
 
-    def better(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def better(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         return outcome(replace(run, label=WEIRD), scale)
 
     write_run(after, plan.runs[0], dataset, better)

@@ -60,7 +60,7 @@ def test_what_is_kept_of_the_unedited_model_names_the_devices_model(
     from editbench.cache import Cache
     from editbench.measure.examination import Examination
     from editbench.models import lm as lm_module
-    from editbench.models.sample import self_text
+    from editbench.models.sampling import self_text
     from editbench.testing.tiny import tiny_lm
 
     lm, run = tiny_lm("llama"), small_plan(tmp_path)[0].runs[0]

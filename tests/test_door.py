@@ -25,7 +25,7 @@ from editbench.base.progress import LiveProgress, PlainProgress
 from editbench.cli import cli, door, ending, streams
 from editbench.cli.output import echo_json, say
 from editbench.errors import StoreError, UserError
-from editbench.plan.runs import RunSpec
+from editbench.plan.runs import Run
 from editbench.results.store import CellOutcome, Status
 
 EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202eback"
@@ -183,7 +183,7 @@ def test_text_is_cleaned_and_json_says_the_same(text: str, capsys: pytest.Captur
     capsys.readouterr().out.encode()
 
 
-def evil(run: RunSpec, scale: int) -> tuple[list[object], CellOutcome]:
+def evil(run: Run, scale: int) -> tuple[list[object], CellOutcome]:
     if run.label == "none":
         return good_records(scale, 0), CellOutcome(Status.DONE, timings={"edit_s": 1.0})  # type: ignore[return-value]
     return [], CellOutcome(Status.FAILED, EVIL + "x" * 100_000)

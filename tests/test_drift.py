@@ -24,7 +24,7 @@ from editbench.metrics import METRICS, CellMetric
 from editbench.metrics.collapse import Pulse, collapsed_at
 from editbench.metrics.drift import fluency, ngram_entropy, words
 from editbench.models.lm import LM
-from editbench.models.sample import continued
+from editbench.models.sampling import continued
 from editbench.running.stream import Stream
 from editbench.testing.tiny import tiny_lm, tiny_requests
 

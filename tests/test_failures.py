@@ -13,7 +13,7 @@ from results_tree import done, small_plan, write_all, write_run
 
 from editbench.analysis.failures import stored_failures
 from editbench.cli import cli
-from editbench.plan.runs import RunSpec
+from editbench.plan.runs import Run
 from editbench.report.failures import MOST_NAMED
 from editbench.results.records import Record
 from editbench.results.store import CellOutcome, Status, Store
@@ -26,7 +26,7 @@ TRACEBACK = (
 MISSED = {f"r{i}": f"its subject is not in its prompt\nr9: learnt {ESCAPE}" for i in range(MOST_NAMED + 2)}
 
 
-def some_fail(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def some_fail(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """``local`` breaks at 4, and cannot edit some requests at 1; ``none`` is all right."""
     if run.label == "none":
         return done(run, scale)

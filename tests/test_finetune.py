@@ -125,7 +125,8 @@ def test_training_equals_the_plain_loop(method_class: type[FineTune], values: di
 def test_the_loss_curve_equals_the_plain_loops_on_every_layout(kind: str) -> None:
     lm, requests = tiny_lm(kind), tiny_requests(4)
     method = LocFTBF(LocFTBF.Hparams(layer=1, lr=1e-3, batch_size=4, passes=1))
-    trainer = engine.Trainer(lm, method.weight_names(lm), engine.samples(lm, requests, "target-tokens"), method.hparams)
+    data = engine.examples(lm, requests, "target-tokens")
+    trainer = engine.Trainer(lm, method.weight_names(lm), data, method.hparams)
     plain = PlainLoop(tiny_lm(kind), method)
     for _ in range(4):
         expected = plain.gradients(requests)
@@ -232,8 +233,8 @@ def test_a_bfloat16_model_is_trained_on_float32_weights() -> None:
 
 
 def test_the_end_of_text_is_learnt_only_if_the_protocol_says_so() -> None:
-    with_eos = engine.samples(tiny_lm("llama", target_eos=True), tiny_requests(1), "target-tokens")[0]
-    without = engine.samples(tiny_lm("llama", target_eos=False), tiny_requests(1), "target-tokens")[0]
+    with_eos = engine.examples(tiny_lm("llama", target_eos=True), tiny_requests(1), "target-tokens")[0]
+    without = engine.examples(tiny_lm("llama", target_eos=False), tiny_requests(1), "target-tokens")[0]
     assert with_eos.labels[:-1] == without.labels
     assert with_eos.ids[-1] == with_eos.labels[-2]
     assert with_eos.positions == [len(with_eos.ids) - len(with_eos.labels) + k for k in range(len(with_eos.labels))]

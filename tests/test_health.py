@@ -169,4 +169,4 @@ def test_the_curve_goes_through_every_chunk_of_a_sequential_run(
     [found] = run(model, tmp_path, monkeypatch, regime="{sequential: 2}", on_collapse="continue", ruin_at="99").runs()
     seen = [Pulse.of(values) for values in found.cells[-1].data["pulse"]["seen"]]
     assert [pulse.requests for pulse in seen] == [1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
-    assert seen[-1].drift > seen[0].drift > 0
+    assert seen[-1].weight_drift > seen[0].weight_drift > 0

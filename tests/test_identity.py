@@ -227,7 +227,7 @@ def test_settings_lie_beside_the_class_wherever_its_name_is_registered(tmp_path:
     (tmp_path / "theirs" / "__init__.py").write_text("from .own import Own as Renamed\n")
     (tmp_path / "theirs" / "own.yaml").write_text("llama: {layer: 1}\n")
     register("theirs", "theirs:Renamed")
-    assert closure_of("theirs").published == {"llama": {"layer": 1}} == published(load_method("theirs"))
+    assert closure_of("theirs").published == {"llama": [{"layer": 1}]} == published(load_method("theirs"))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_what_was_planned_is_executed_whatever_becomes_of_the_files(tmp_path: Pa
     settings.write_text("llama: {layer: 2}\n")
     (tmp_path / "mine" / "own.py").write_text("def (")
     assert said_by(address, planned) == "planned"
-    assert published(load_method(address, planned)) == {"llama": {"layer": 1}}
+    assert published(load_method(address, planned)) == {"llama": [{"layer": 1}]}
     helper.unlink()
     assert said_by(address, planned) == "planned"
 

@@ -43,7 +43,7 @@ regime: {regime}
 seeds: [0]
 protocol: {{max_new_tokens: 2}}
 probes: {{rephrase: 1, neighbour: 0, locality: 1, budget: 8}}
-metrics: [reliability, generalisation, locality, score, retention, drift]
+metrics: [reliability, generalisation, locality, score, retention, weight-drift]
 """
 REFERENCE = Path(__file__).with_name("reference_methods.py")  # a small method of each other kind of edit
 LOCATE = "steps: 2, prefixes: 0, corpus_tokens: 300"

@@ -16,7 +16,8 @@ from editbench.analysis.stored import stored_leaderboard
 from editbench.datasets import load_dataset
 from editbench.errors import UnknownName, UserError
 from editbench.metrics import METRICS
-from editbench.plan.runs import Plan, RunOptions, RunSpec, bind, make_plan
+from editbench.plan.runs import Plan, Run, RunOptions, bind, make_plan
+from editbench.plan.settings import Origin, Override
 from editbench.report.tables import amount, as_frame, as_markdown, as_rich
 from editbench.results.records import Record
 from editbench.results.store import CellOutcome, Status, Store
@@ -29,7 +30,7 @@ def board(plan: Plan, store: Store) -> Leaderboard:
     return build(store.scan("small"), ABOUT, plan)
 
 
-def rewrite_manifest(store: Store, run: RunSpec, **changes: object) -> None:
+def rewrite_manifest(store: Store, run: Run, **changes: object) -> None:
     found = store.manifest(run)
     assert found is not None
     store.write_manifest(run, {**found, **changes})
@@ -57,7 +58,7 @@ def test_json_has_metric_names_as_keys_with_their_intervals(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.DONE])
 def test_a_cell_without_numbers_is_a_row_with_its_status_and_reason(tmp_path: Path, status: Status) -> None:
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         if run.label == "local" and scale == 4:
             return [], CellOutcome(status, "because")
         return done(run, scale)
@@ -77,7 +78,7 @@ def test_a_cell_that_was_never_reached_is_a_row_too(tmp_path: Path) -> None:
 
 
 def test_probes_without_an_outcome_are_counted_in_the_row(tmp_path: Path) -> None:
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         records, outcome = done(run, scale)
         return records, replace(outcome, counts={"errors": 2})
 
@@ -106,7 +107,7 @@ def test_a_seed_that_failed_is_named_beside_the_numbers_of_the_others(tmp_path: 
     store = Store(tmp_path / "results")
     plan = bind(make_plan(suite.with_options(seeds=[0, 1])), dataset)
 
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         return ([], CellOutcome(Status.FAILED, "boom")) if run.seed == 1 else done(run, scale)
 
     for run in plan.runs:
@@ -134,9 +135,9 @@ def test_runs_of_another_protocol_data_or_weights_are_not_mixed(tmp_path: Path) 
 def test_of_two_runs_the_one_of_the_plan_is_taken_else_the_newest_and_the_other_is_named(tmp_path: Path) -> None:
     plan, store = write_all(tmp_path)
     _, dataset = small_plan(tmp_path)
-    other = replace(plan.runs[1], hparams={"layer": 9})
+    other = replace(plan.runs[1], given=(Override({"layer": 9}, Origin("suite")),))
 
-    def nothing_learnt(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def nothing_learnt(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         return done(replace(run, label="none"), scale)
 
     write_run(store, other, dataset, nothing_learnt)
@@ -180,7 +181,7 @@ def test_settings_that_the_suite_gave_a_method_are_said(tmp_path: Path) -> None:
     plan = bind(make_plan(type(suite).model_validate({**suite.model_dump(), "methods": [first, own]})), dataset)
     for run in plan.runs:
         write_run(store, run, dataset)
-    said = "Settings of this suite: local with layer 3, lr 0.005, max_batches 1,000, skip_learnt False."
+    said = "Settings: local: layer 3, lr 0.005, max_batches 1,000, skip_learnt False from the suite small."
     assert said in board(plan, store).notes
 
 

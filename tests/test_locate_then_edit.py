@@ -319,7 +319,7 @@ def test_published_settings_are_valid_and_name_their_source(name: str) -> None:
     method_class = load_method(name)
     for family, shape in shapes.items():
         settings = settings_for(method_class, shape)
-        assert settings.source != "heuristic", family
+        assert settings.origins["lr"].kind == ("searched" if family == "smollm2-135m" else "published"), family
         assert settings.values.corpus_tokens >= shape.mlp
         assert max(method_class(settings.values).places) < shape.n_layers  # type: ignore[attr-defined]
         assert method_class.flops(shape, settings.values, 10, 12.0) > 0

@@ -141,9 +141,9 @@ def test_locality_has_two_senses(tmp_path: Path) -> None:
 
 
 def test_drift_is_the_relative_norm_and_nothing_changed_is_no_drift(tmp_path: Path) -> None:
-    assert value("drift", cell(tmp_path, [])).value == 0.75
-    assert value("drift", cell(tmp_path, [], edit={"delta_norm": 0, "weight_norm": 0})).value == 0
-    assert evaluate(METRICS["drift"], [cell(tmp_path, [], edit={})]) is None
+    assert value("weight-drift", cell(tmp_path, [])).value == 0.75
+    assert value("weight-drift", cell(tmp_path, [], edit={"delta_norm": 0, "weight_norm": 0})).value == 0
+    assert evaluate(METRICS["weight-drift"], [cell(tmp_path, [], edit={})]) is None
 
 
 def test_costs_are_read_from_the_cell(tmp_path: Path) -> None:

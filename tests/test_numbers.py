@@ -19,7 +19,7 @@ from editbench.analysis.numbers import COLUMNS, curve_rows, number_rows
 from editbench.analysis.statistics import mean_interval
 from editbench.cli import cli
 from editbench.errors import DamagedFile
-from editbench.plan.runs import Plan, RunSpec
+from editbench.plan.runs import Plan, Run
 from editbench.results.records import Record
 from editbench.results.store import CellOutcome, Status, Store
 from editbench.running.outcome import Results
@@ -28,7 +28,7 @@ FORMS = ("png", "svg", "csv")
 LOSSES = {"r0": 0.5, "r1": 0.1, "r2": 0.3, "r3": 0.3}
 
 
-def recording(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def recording(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """``local`` records two losses and its keys after each chunk, ``none`` nothing."""
     rows, outcome = done(run, scale)
     if run.label == "none":
@@ -123,7 +123,7 @@ def test_several_seeds_have_the_mean_of_theirs(tmp_path: Path) -> None:
     plan, dataset = small_plan(tmp_path)
     store = Store(tmp_path / "results")
 
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         rows, outcome = done(run, scale)
         return rows, replace(outcome, numbers={"loss": [[scale, float(run.seed)]]})
 
@@ -170,7 +170,7 @@ def test_a_name_that_nobody_recorded_lists_those_there_are_and_writes_nothing(tm
 
 
 def test_names_of_numbers_make_files_of_their_own_and_no_others(tmp_path: Path) -> None:
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         rows, outcome = done(run, scale)
         return rows, replace(outcome, numbers={name: [[scale, 1.0]] for name in ("../up", ".. up", "x" * 300)})
 
@@ -184,7 +184,7 @@ def test_names_of_numbers_make_files_of_their_own_and_no_others(tmp_path: Path) 
 
 
 def test_a_cell_that_failed_is_noted_and_numbers_that_are_never_finite_make_no_figure(tmp_path: Path) -> None:
-    def outcomes(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def outcomes(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         rows, outcome = recording(run, scale)
         if scale == 4 and run.label == "local":
             return [], CellOutcome(Status.FAILED, "boom")

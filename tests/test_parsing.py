@@ -19,7 +19,7 @@ from editbench.capability.local_data import read_rows
 from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.errors import BadData, BadSuite, UserError
-from editbench.plan.estimate import shape_of_name
+from editbench.models.families import shape_of_name
 from editbench.plan.suite import load_suite, parse_suite
 
 LONG = "9" * 5000

@@ -10,8 +10,10 @@ from results_tree import SUITE, small_plan, small_suite, write_data
 
 from editbench.datasets import load_dataset
 from editbench.errors import BadModel, BadPlugin, BadSuite, UnknownName, UserError
-from editbench.plan.estimate import Load, estimate, machine_flops, shape_of_name, trim
+from editbench.models.families import shape_of_name
+from editbench.plan.estimate import Load, estimate, machine_flops, trim
 from editbench.plan.runs import RunOptions, bind, check_names, check_scales, make_plan
+from editbench.plan.settings import Origin, Override
 from editbench.plan.suite import Probes, Suite, parse_suite
 from editbench.report.plans import left_out
 
@@ -43,7 +45,7 @@ def test_an_id_changes_with_everything_that_decides_the_bits(tmp_path: Path) -> 
         replace(run, dtype="bfloat16"),
         replace(run, device="cuda"),
         replace(run, seed=1),
-        replace(run, hparams={"layer": 4}),
+        replace(run, given=(Override({"layer": 4}, Origin("suite")),)),
         replace(run, source_hash="0"),
         replace(run, dataset_hash="0"),
         replace(run, regime="sequential", chunk=2),

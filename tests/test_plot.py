@@ -18,7 +18,7 @@ from editbench.analysis.stored import stored_ages, stored_leaderboard
 from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.errors import UserError
-from editbench.plan.runs import RunSpec, bind, make_plan
+from editbench.plan.runs import Run, bind, make_plan
 from editbench.plan.suite import parse_suite
 from editbench.report.figures import KINDS, kind
 from editbench.report.figures.evidence import Evidence, needed_metrics
@@ -51,7 +51,7 @@ def capability(share: float) -> dict[str, Any]:
     return {"toy": {"status": "done", "at": "", "value": 0.8 * share, "unedited": 0.8, "scale": 1.0, **errors}}
 
 
-def outcome(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def outcome(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """Each method learns its share of the requests, the youngest, and loses capability for it."""
     share = SHARES[run.label]
     first = round(scale * (1 - share))
@@ -64,7 +64,7 @@ def outcome(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     )
 
 
-def failed(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def failed(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     return [], CellOutcome(Status.FAILED, "boom")
 
 
@@ -218,7 +218,7 @@ def test_failed_cells_only_are_said_and_nothing_is_written(tmp_path: Path) -> No
     assert not (tmp_path / "f").exists()
 
 
-def without_capability(run: RunSpec, scale: int) -> Any:
+def without_capability(run: Run, scale: int) -> Any:
     rows, done = outcome(run, scale)
     return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts)
 
@@ -233,7 +233,7 @@ def crosses(root: Path, name: str) -> list[Any]:
 
 
 def test_a_cell_that_failed_is_a_cross_on_the_axis_and_a_note(tmp_path: Path) -> None:
-    def partly(run: RunSpec, scale: int) -> Any:
+    def partly(run: Run, scale: int) -> Any:
         return failed(run, scale) if (run.label, scale) == ("half", 40) else outcome(run, scale)
 
     root = fill(tmp_path, partly)
@@ -269,7 +269,7 @@ def test_a_figure_of_one_suite_that_would_be_empty_is_not_written_and_said(tmp_p
 
 
 def test_values_that_have_no_place_on_a_logarithmic_axis_make_no_figure(tmp_path: Path) -> None:
-    def free(run: RunSpec, scale: int) -> Any:
+    def free(run: Run, scale: int) -> Any:
         rows, done = outcome(run, scale)
         return rows, CellOutcome(Status.DONE, timings={"edit_s": 0.0}, counts=done.counts)
 
@@ -280,7 +280,7 @@ def test_values_that_have_no_place_on_a_logarithmic_axis_make_no_figure(tmp_path
 
 
 def test_a_done_cell_without_the_metric_is_no_cross_but_a_note(tmp_path: Path) -> None:
-    def partly(run: RunSpec, scale: int) -> Any:
+    def partly(run: Run, scale: int) -> Any:
         rows, done = outcome(run, scale)
         found = {} if (run.label, scale) == ("half", 40) else done.capability
         return rows, CellOutcome(Status.DONE, timings=done.timings, counts=done.counts, capability=found)
@@ -292,7 +292,7 @@ def test_a_done_cell_without_the_metric_is_no_cross_but_a_note(tmp_path: Path) -
 
 
 def test_a_panel_of_a_model_without_values_says_so(tmp_path: Path) -> None:
-    def partly(run: RunSpec, scale: int) -> Any:
+    def partly(run: Run, scale: int) -> Any:
         return failed(run, scale) if run.model == "other" else outcome(run, scale)
 
     found = evidence(fill(tmp_path, partly, models="[smollm2-135m, other]"))

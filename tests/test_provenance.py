@@ -81,10 +81,13 @@ def test_resolved_hyper_parameters_and_their_source_are_kept(tmp_path: Path) -> 
 
     plan, dataset = small_plan(tmp_path)
     run, lm = plan.runs[1], tiny_lm("llama")
-    settings = settings_for(load_method(run.method), lm.shape, run.hparams)
-    found = manifest(run, dataset, RunOptions(), lm, settings)
+    settings = settings_for(load_method(run.method), lm.shape, run.given)
+    found = manifest(run, dataset, RunOptions(), lm, dict.fromkeys(run.scales, settings))
     assert found["method"]["hparams"]["layer"] == 3
-    assert found["method"]["hparams_source"] == settings.source
+    [kept] = found["method"]["settings"]
+    assert kept["scales"] == list(run.scales) and kept["values"]["layer"] == 3
+    assert kept["sources"]["layer"] == {"kind": "suite", "says": "small"}
+    assert kept["sources"]["lr"]["kind"] == "default"
 
 
 def test_the_checkout_of_a_side_door_method_is_its_own(tmp_path: Path, checkout: Path) -> None:

@@ -138,7 +138,7 @@ def test_published_settings_that_change_are_read_again(tmp_path: Path) -> None:
     assert published(registry.load_method(address)) == {}
     for layer in (1, 2):
         (tmp_path / "own.yaml").write_text(f"llama: {{layer: {layer}}}\n")
-        assert published(registry.load_method(address)) == {"llama": {"layer": layer}}
+        assert published(registry.load_method(address)) == {"llama": [{"layer": layer}]}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from editbench.analysis.statistics import wilson
 from editbench.analysis.stored import stored_runs
 from editbench.cli import cli
 from editbench.datasets import load_dataset
-from editbench.plan.runs import RunSpec, bind, make_plan
+from editbench.plan.runs import Run, bind, make_plan
 from editbench.plan.suite import parse_suite
 from editbench.report.page.escape import for_script
 from editbench.report.page.page import render
@@ -42,10 +42,10 @@ scales: [1, 20]
 seeds: {seeds}
 metrics: [reliability, locality, edit-seconds]
 """
-Outcomes = Callable[[RunSpec, int], tuple[Sequence[Record], CellOutcome]]
+Outcomes = Callable[[Run, int], tuple[Sequence[Record], CellOutcome]]
 
 
-def outcome(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def outcome(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """``none`` writes nothing and learns nothing; the other learns the later half and moves what it should not."""
     control = run.label == "none"
     rows = []
@@ -59,7 +59,7 @@ def outcome(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     return rows, CellOutcome(Status.DONE, edit=edit, timings={"edit_s": 1.0}, counts={"records": 2 * scale})
 
 
-def failed(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def failed(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     return [], CellOutcome(Status.FAILED, f"boom {EVIL}")
 
 
@@ -180,7 +180,7 @@ def test_without_a_control_before_is_left_open(tmp_path: Path) -> None:
 
 
 def test_a_probe_without_an_outcome_is_no_verdict(tmp_path: Path) -> None:
-    def silent(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def silent(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         return [record(i, "edit", None, error="too long") for i in range(scale)], CellOutcome(Status.DONE)
 
     rows = records_of(data_of(page(tmp_path, silent).read_text()), "none", 20)
@@ -261,7 +261,7 @@ def test_failed_cells_only_are_a_page_of_reasons(tmp_path: Path) -> None:
     assert found["retention"] == []
 
 
-def broken(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def broken(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """The larger cell breaks in a method's file; in the smaller one some requests could not be edited."""
     if scale == 20:
         told = f'Traceback:\n  File "/home/me/secret/methods/mine.py", line 3, in edit\nValueError: {EVIL}\n'
@@ -286,7 +286,7 @@ def test_a_cell_that_broke_has_its_traceback_and_one_with_requests_not_edited_na
 
 
 def test_of_a_very_long_traceback_the_end_is_shown(tmp_path: Path) -> None:
-    def deep(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def deep(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         return [], CellOutcome(Status.FAILED, "deep", traceback="again\n" * 20_000 + "RecursionError: too deep\n")
 
     told = data_of(page(tmp_path, deep).read_text())["cells"][0]["traceback"]
@@ -329,7 +329,7 @@ def test_manifests_say_what_ran_and_not_where_the_results_lie(tmp_path: Path) ->
 
 
 def test_a_very_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
-    def long(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+    def long(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
         return [record(i, "edit", "x" * 5000) for i in range(scale)], CellOutcome(Status.DONE)
 
     said = {row["said"] for row in records_of(data_of(page(tmp_path, long).read_text()), "none", 20)}
@@ -347,7 +347,7 @@ def test_the_report_imports_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def able(run: RunSpec, scale: int) -> tuple[Sequence[Record], CellOutcome]:
+def able(run: Run, scale: int) -> tuple[Sequence[Record], CellOutcome]:
     """As ``outcome``, with one capability task measured."""
     rows, made = outcome(run, scale)
     known = {"value": 0.5, "unedited": 0.8, "stderr": 0.01, "unedited_stderr": 0.01, "difference_stderr": 0.01}

@@ -12,7 +12,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "editbench"
 # what an author of a method imports: files of one room, so to speak
-HALL = ("requests", "cache", "savepoint", "context", "edits", "ledger", "method")
+HALL = ("requests", "cache", "savepoint", "context", "edits", "ledger", "spaces", "method")
 # from the ground up: a room imports those before it and none behind it; docs/design.md says what happens in each
 ROOMS = (
     *("errors", "base", "hall", "models", "metrics", "datasets", "capability", "plan", "results"),

@@ -164,7 +164,7 @@ def test_every_method_and_scale_sees_the_same_requests_in_the_same_order(run: An
 def test_the_manifest_says_what_ran_on_what(run: Any) -> None:
     results = run("locft-bf", "none")
     manifest = next(r.manifest for r in results.runs() if r.manifest["label"] == "locft-bf")
-    assert manifest["method"]["hparams_source"] == "heuristic"
+    assert manifest["method"]["settings"][0]["sources"]["layer"]["kind"] == "heuristic"
     assert manifest["method"]["hparams"]["batch_size"] == 100
     assert len(manifest["model"]["weights_hash"]) == 64
     assert manifest["protocol"]["max_new_tokens"] == 4

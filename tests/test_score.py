@@ -29,7 +29,7 @@ methods: [none, locft-bf]
 scales: [2, 5]
 protocol: {{max_new_tokens: 4}}
 probes: {{rephrase: 1, neighbour: 1, locality: 1}}
-metrics: [reliability, locality, kl, fluency, drift, added-latency, edit-seconds]
+metrics: [reliability, locality, kl, fluency, weight-drift, added-latency, edit-seconds]
 """
 Invoke = Callable[..., Result]
 
@@ -130,7 +130,7 @@ def test_it_stands_in_the_suites_leaderboard_under_the_unedited_models_name(
     for scale in (2, 5):
         ours, theirs = rows["locft-bf", scale], rows["theirs", scale]
         assert all(theirs[name] == ours[name] for name in ("reliability", "locality", "kl", "fluency", "added-latency"))
-        assert theirs["drift"]["value"] == pytest.approx(ours["drift"]["value"])
+        assert theirs["weight-drift"]["value"] == pytest.approx(ours["weight-drift"]["value"])
         assert "edit-seconds" not in theirs and "edit-seconds" in ours
     assert not [note for note in board["notes"] if "left out" in note]
 
@@ -153,9 +153,9 @@ def test_without_the_unedited_model_nothing_is_compared_and_that_is_said(
 ) -> None:
     result = invoke("--model", place / "locft-bf-5", "--suite", place / "small.yaml", "--scale", 5, "--json")
     assert result.exit_code == 0, result.output
-    assert "left out: locality, kl, drift" in result.stderr
+    assert "left out: locality, kl, weight-drift" in result.stderr
     [row] = json.loads(result.stdout)["rows"]
-    assert "reliability" in row and not {"locality", "kl", "drift", "added-latency"} & set(row)
+    assert "reliability" in row and not {"locality", "kl", "weight-drift", "added-latency"} & set(row)
     assert row["model"] == str(place / "locft-bf-5") and not row["reason"]
     ours, theirs = (cell_folder(tmp_path, label, 5) / "records.jsonl" for label in ("locft-bf", "locft-bf-5"))
     for one, other in zip(*(path.read_text().splitlines() for path in (ours, theirs)), strict=True):

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from editbench.analysis.contest import FEWEST, is_tested
 from editbench.metrics import METRICS, CellMetric, Metric
+from editbench.plan.settings import Origin, in_words
 
 if TYPE_CHECKING:
     from editbench.analysis.leaderboard import About, Row
@@ -77,10 +78,10 @@ def _about_documents(rows: Sequence[Row], about: About) -> list[str]:
 
 def about_caps(plan: Plan | None, labels: set[str]) -> list[str]:
     """Say which methods go no further than some scale, and why."""
-    methods = [] if plan is None else plan.suite.methods
-    largest = 0 if plan is None else plan.suite.measured[-1]
-    capped = [(spec.shown, spec.cap) for spec in methods if spec.cap is not None and spec.cap.scale < largest]
-    capped = [(shown, cap) for shown, cap in capped if shown in labels]
+    if plan is None:
+        return []
+    held = {run.label for run in plan.runs if run.goal < plan.suite.measured[-1]} & labels
+    capped = [(spec.shown, spec.cap) for spec in plan.suite.methods if spec.cap is not None and spec.shown in held]
     return [f"{shown} goes no further than {cap.scale:,}: {cap.why}" for shown, cap in capped]
 
 
@@ -102,14 +103,26 @@ def _by_document(names: Iterable[str]) -> list[Metric]:
 
 
 def about_settings(runs: Sequence[RunResult]) -> list[str]:
-    """Name the hyper-parameters that a suite gave its methods in place of their own."""
-    given = {run.manifest["label"]: run.manifest["method"]["hparams_given"] for run in runs}
-    said = [
-        f"{label} with {', '.join(f'{name} {_plain(value)}' for name, value in hparams.items())}"
-        for label, hparams in sorted(given.items())
-        if hparams
-    ]
-    return [f"Settings of this suite: {'; '.join(said)}."] if said else []
+    """Say where each method's hyper-parameters come from, and those that were given in their place."""
+    told: dict[str, list[str]] = {}
+    models = {run.manifest["model"]["name"] for run in runs}
+    for run in runs:
+        label, model = run.manifest["label"], run.manifest["model"]["name"]
+        entries = run.manifest["method"].get("settings") or [_only_given(run)]
+        for entry in entries:
+            at = f" at {listed(f'{scale:,}' for scale in entry['scales'])}" if len(entries) > 1 else ""
+            said = in_words(entry["values"], {name: Origin(**source) for name, source in entry["sources"].items()})
+            place = f"{label}{f' on {model}' if len(models) > 1 else ''}{at}"
+            if said and place not in told.setdefault(said, []):
+                told[said].append(place)
+    return [f"Settings: {'; '.join(f'{listed(places)}: {said}' for said, places in told.items())}."] if told else []
+
+
+def _only_given(run: RunResult) -> dict[str, Any]:
+    """Return what is known of a run's settings where they were never resolved, or by an earlier version."""
+    given = run.manifest["method"]["hparams_given"]
+    origin = {"kind": "suite", "says": run.manifest["suite"]}
+    return {"scales": [], "values": given, "sources": dict.fromkeys(given, origin)}
 
 
 def about_failures(runs: Sequence[RunResult]) -> list[str]:
@@ -137,7 +150,3 @@ def _failed(scale: int, cells: Sequence[CellResult]) -> str:
     every = f"all {scale:,}" if failed == scale * seeds else f"{failed:,} of {scale * seeds:,}"
     mostly = "mostly " if len(reasons) > 1 else ""
     return f"{every} at {scale:,}{f' over {seeds} seeds' if seeds > 1 else ''} ({mostly}{shown})"
-
-
-def _plain(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # How much of the expected work the estimate counts for, against the pace seen.
 _TRUST_IN_ESTIMATE = 0.2
 
-Weights = Mapping[tuple[str, int], float]
+Seconds = Mapping[tuple[str, int], float]
 
 
 class Progress:
@@ -27,12 +27,12 @@ class Progress:
 
     Parameters
     ----------
-    weights: expected seconds of each cell, by (label shown with ``begin_run``, scale); their ratio is what counts.
+    expected: expected seconds of each cell, by (label shown with ``begin_run``, scale); their ratio is what counts.
     """
 
-    def __init__(self, weights: Weights | None = None) -> None:
-        self.weights = dict(weights or {})
-        self.total = sum(self.weights.values()) or 1.0
+    def __init__(self, expected: Seconds | None = None) -> None:
+        self.expected = dict(expected or {})
+        self.total = sum(self.expected.values()) or 1.0
         self.finished = 0.0
         self.label = ""
         self.share = 0.0
@@ -45,7 +45,7 @@ class Progress:
         """A run begins; ``label`` is model, method and seed, as :func:`run_label` puts them."""
         self._began = self._began or time.monotonic()
         self.label, self.share = label, 0.0
-        self._scales = sorted(scale for name, scale in self.weights if name == label)
+        self._scales = sorted(scale for name, scale in self.expected if name == label)
 
     def stage(self, name: str) -> None:
         """What the run does now: ``loading``, ``preparing``, ``editing 100``, ``probing 100``."""
@@ -64,7 +64,7 @@ class Progress:
 
     def cell_done(self, scale: int, status: str, summary: str = "") -> None:
         """A cell is finished, or was found finished (``summary`` says so: "already there")."""
-        weight = self.weights.get((self.label, scale), 0.0)
+        weight = self.expected.get((self.label, scale), 0.0)
         self.finished += weight
         if summary == ALREADY_THERE:
             self._skipped += weight
@@ -74,7 +74,7 @@ class Progress:
 
     def end_run(self) -> None:
         """The run is over; cells that were never begun count as finished."""
-        self.finished += sum(self.weights.get((self.label, scale), 0.0) for scale in self._scales)
+        self.finished += sum(self.expected.get((self.label, scale), 0.0) for scale in self._scales)
         self._scales = []
         self.show()
 
@@ -87,7 +87,7 @@ class Progress:
     @property
     def done(self) -> float:
         """Share of all expected work that is done, 0 to 1."""
-        current = self.weights.get((self.label, self._scales[0]), 0.0) if self._scales else 0.0
+        current = self.expected.get((self.label, self._scales[0]), 0.0) if self._scales else 0.0
         return min((self.finished + self.share * current) / self.total, 1.0)
 
     def seconds_left(self) -> float | None:
@@ -130,8 +130,8 @@ def _fit(text: str) -> str:
 class PlainProgress(Progress):
     """One line per finished cell, for logs and pipes."""
 
-    def __init__(self, weights: Weights | None = None, stream: TextIO | None = None) -> None:
-        super().__init__(weights)
+    def __init__(self, expected: Seconds | None = None, stream: TextIO | None = None) -> None:
+        super().__init__(expected)
         self.stream = stream or sys.stderr
 
     def waiting(self, why: str) -> None:
@@ -152,12 +152,12 @@ class PlainProgress(Progress):
 class LiveProgress(Progress):
     """One live line on a terminal with bar, run, note and time left; finished cells scroll by above it."""
 
-    def __init__(self, weights: Weights | None = None) -> None:
+    def __init__(self, expected: Seconds | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
-        super().__init__(weights)
+        super().__init__(expected)
         self.bar: RichProgress = RichProgress(
             SpinnerColumn(),
             BarColumn(bar_width=24),
@@ -188,8 +188,8 @@ class LiveProgress(Progress):
         self.bar.stop()
 
 
-def progress_for(weights: Weights | None = None, quiet: bool = False) -> Progress:
+def progress_for(expected: Seconds | None = None, quiet: bool = False) -> Progress:
     """Return the progress that suits: silent, live on a terminal, else plain lines."""
     if quiet:
-        return Progress(weights)
-    return LiveProgress(weights) if sys.stderr.isatty() else PlainProgress(weights)
+        return Progress(expected)
+    return LiveProgress(expected) if sys.stderr.isatty() else PlainProgress(expected)

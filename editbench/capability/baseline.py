@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from editbench.base.machine import packages
 from editbench.capability.code import scoring
-from editbench.capability.evaluate import EditedLM, Measured, Sample, measure, requests_hash
+from editbench.capability.evaluate import DocumentOutcome, EditedLM, Measured, measure, requests_hash
 from editbench.capability.quiet import own_random_state
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def baseline(
     kept = cache.load_json("capability", parts)
     if kept is not None:
         lists = {key: tuple(kept[key]) for key in ("means", "higher")}
-        return Measured(**{**kept, **lists, "samples": tuple(Sample(**row) for row in kept["samples"])})
+        return Measured(**{**kept, **lists, "samples": tuple(DocumentOutcome(**row) for row in kept["samples"])})
     found = measure(model, task, asked, report)
     cache.save_json("capability", parts, asdict(found))
     return found

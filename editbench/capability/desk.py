@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from editbench.cache import Cache
     from editbench.capability.bench import Bench
     from editbench.models.lm import LM
-    from editbench.plan.runs import RunSpec
+    from editbench.plan.runs import Run
 
 Report = Callable[[float, str], None]
 
@@ -47,11 +47,11 @@ class Desk:
         self._bench: tuple[CapabilitySpec, Bench] | None = None
         self._data_state: str | None = None
 
-    def asks(self, run: RunSpec, scale: int) -> bool:
+    def asks(self, run: Run, scale: int) -> bool:
         """Return whether capability is measured in this cell."""
         return run.capability is not None and run.capability.at(scale)
 
-    def lacks(self, run: RunSpec, scale: int, cell: Mapping[str, Any]) -> bool:
+    def lacks(self, run: Run, scale: int, cell: Mapping[str, Any]) -> bool:
         """Return whether a finished cell (``cell.json``) has not got what the suite asks for.
 
         A task that could not be had is looked for again. Where lm-eval's version or the folder of local data is another
@@ -79,7 +79,7 @@ class Desk:
             self._data_state = LocalData(Path(self.data)).state
         return self._data_state or ""
 
-    def baseline(self, run: RunSpec, scales: Sequence[int], lm: LM, report: Report) -> dict[str, Any] | None:
+    def baseline(self, run: Run, scales: Sequence[int], lm: LM, report: Report) -> dict[str, Any] | None:
         """Measure the unedited model if one of these cells needs it; return what goes into the manifest."""
         if run.capability is None or not any(self.asks(run, scale) for scale in scales):
             return None
@@ -87,7 +87,7 @@ class Desk:
         bench.baseline(lm, report)
         return bench.manifest()
 
-    def without_baseline(self, run: RunSpec, scales: Sequence[int]) -> dict[str, Any] | None:
+    def without_baseline(self, run: Run, scales: Sequence[int]) -> dict[str, Any] | None:
         """Do without the unedited model, which is not known; return what :meth:`baseline` does."""
         if run.capability is None or not any(self.asks(run, scale) for scale in scales):
             return None
@@ -96,7 +96,7 @@ class Desk:
         return bench.manifest()
 
     def measure(
-        self, run: RunSpec, scale: int, folder: Path, report: Report, lm: LM, *, changed: bool
+        self, run: Run, scale: int, folder: Path, report: Report, lm: LM, *, changed: bool
     ) -> dict[str, dict[str, Any]]:
         """Return an entry for each task of a cell on ``lm``; {} where none is asked. :meth:`baseline` comes first."""
         if run.capability is None or not self.asks(run, scale):

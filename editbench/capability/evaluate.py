@@ -28,7 +28,7 @@ _NO_METRICS = ("alias", "name", "sample_len", "sample_count")
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DocumentOutcome:
     """What came of one document.
 
     Attributes
@@ -60,7 +60,7 @@ class Measured:
     metrics: dict[str, float | None]
     means: tuple[str, ...]
     higher: tuple[str, ...]
-    samples: tuple[Sample, ...] = field(repr=False)
+    samples: tuple[DocumentOutcome, ...] = field(repr=False)
     truncated: int = 0
 
 
@@ -264,16 +264,16 @@ def _finite_or_none(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _samples(rows: Sequence[Mapping[str, Any]]) -> list[Sample]:
+def _samples(rows: Sequence[Mapping[str, Any]]) -> list[DocumentOutcome]:
     """Return one sample per document from lm-eval's one per document and filter."""
-    found: dict[int, Sample] = {}
+    found: dict[int, DocumentOutcome] = {}
     for row in rows:
         outcomes = {f"{name},{row['filter']}": row[name] for name in row["metrics"]}
         numbers = {key: _finite_or_none(value) for key, value in outcomes.items() if isinstance(value, (int, float))}
         numbers |= {key: _finite_or_none(v.item()) for key, v in outcomes.items() if getattr(v, "shape", None) == ()}
         first = found.get(row["doc_id"])
         if first is None:
-            found[row["doc_id"]] = Sample(row["doc_id"], row["doc_hash"], numbers, _said(row))
+            found[row["doc_id"]] = DocumentOutcome(row["doc_id"], row["doc_hash"], numbers, _said(row))
         else:
             first.outcomes.update(numbers)
     return list(found.values())

@@ -44,14 +44,14 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     from editbench.base.progress import progress_for
     from editbench.models.device import check_device
     from editbench.plan.suite import load_suite
-    from editbench.running.export import Wanted, carry_out, prepare, weights
+    from editbench.running.export import Wanted, carry_out, expected_seconds, prepare
 
     chosen = load_suite(suite).with_options(data=given["data"], revision=given["revision"])
     options = run_options(given)
     wanted = Wanted(**{name: given[name] for name in ("method", "scale", "to", "model", "seed", "scales", "delta")})
     prepared = prepare(chosen, wanted, options)
     check_device(options.device)
-    with closing(progress_for(weights(prepared), quiet)) as progress:
+    with closing(progress_for(expected_seconds(prepared), quiet)) as progress:
         about = carry_out(prepared, wanted, results, options, progress)
     if as_json:
         echo_json({"folder": str(wanted.to), **about})

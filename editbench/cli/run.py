@@ -26,7 +26,7 @@ from editbench.cli.output import Command, echo_json, echo_rich, say
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
-    from editbench.plan.runs import RunSpec
+    from editbench.plan.runs import Run
     from editbench.running.launch import Prepared
     from editbench.running.outcome import Results
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--scales", type=CommaList(int), help="Numbers of edits to measure at, instead of the suite's.")
 @click.option("--max-scale", type=click.IntRange(min=1), help="Measure no scale above this.")
 @click.option("--hours", type=Hours(min=0, min_open=True), help="Leave out what would not fit into this.")
+@click.option("--settings", multiple=True, type=click.Path(path_type=Path), help="A file that editbench tune wrote.")
+@click.option("--set", "sets", multiple=True, metavar="METHOD.NAME=VALUE", help="As in --set locft-bf.lr=5e-4.")
 @results_option
 @model_options
 @question_options
@@ -58,21 +60,25 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     """
     from editbench.base.progress import progress_for
     from editbench.models.device import check_device
-    from editbench.plan.estimate import weights
+    from editbench.plan.estimate import expected_seconds
+    from editbench.plan.overrides import strangers
     from editbench.plan.suite import load_suite
     from editbench.running.launch import carry_out, prepare
 
     choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
+    chosen = chosen.with_settings(given["settings"], given["sets"])
     options = run_options(given)
     prepared = prepare(with_capability(chosen, given), options)
+    for line in strangers(prepared.plan.suite):
+        say(line, err=True)
     if given["hours"]:
         prepared = _within(prepared, given["hours"], results, options.device)
     if dry_run:
         _show_plan(prepared, options.device, as_json)
         return
     check_device(options.device)
-    with closing(progress_for(weights(prepared.plan, prepared.dataset), quiet)) as progress:
+    with closing(progress_for(expected_seconds(prepared.plan, prepared.dataset), quiet)) as progress:
         found = carry_out(prepared, results, options, progress)
     _show(found, results, suite, as_json)
     if found.trouble:
@@ -101,7 +107,7 @@ def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Pre
 
     store = Store(results)
 
-    def settled(run: RunSpec, scale: int) -> bool:
+    def settled(run: Run, scale: int) -> bool:
         status = store.cell_status(run, scale)
         return status is not None and status.settled
 
@@ -117,10 +123,14 @@ def _within(prepared: Prepared, hours: float, results: Path, device: str) -> Pre
 
 def _show_plan(prepared: Prepared, device: str, as_json: bool) -> None:
     from editbench.plan.estimate import estimate
-    from editbench.report.plans import as_rich, as_rows
+    from editbench.plan.planned import planned_settings
+    from editbench.report.plans import as_rich, as_rows, settings_lines, settings_rows
 
     plan, found = prepared.plan, estimate(prepared.plan, prepared.dataset, device)
+    settings = planned_settings(plan)
     if as_json:
-        echo_json({"suite": plan.suite.name, "cells": as_rows(found)})
+        echo_json({"suite": plan.suite.name, "cells": as_rows(found), "settings": settings_rows(settings)})
     else:
         echo_rich(as_rich(plan, found))
+        for line in settings_lines(settings):
+            say(line)

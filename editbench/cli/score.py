@@ -45,22 +45,22 @@ if TYPE_CHECKING:
 def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure a model that was edited elsewhere, with the same questions, records and files as a run.
 
-    With --suite it stands in that suite's leaderboard as an entry of its own. The same command after an interruption
-    does only what is missing. Exit code 1 if the cell failed, 2 if the request makes no sense.
+    With --suite it stands in that suite's leaderboard as a submission of its own. The same command after an
+    interruption does only what is missing. Exit code 1 if the cell failed, 2 if the request makes no sense.
     """
     from editbench.base.progress import progress_for
     from editbench.models.device import check_device
-    from editbench.running.score import Entry, carry_out, prepare, uncompared, weights
+    from editbench.running.score import Submission, carry_out, expected_seconds, prepare, uncompared
 
     suite = with_capability(_suite(given), given)
-    entry = Entry(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
+    submission = Submission(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
     options = run_options(given)
-    prepared = prepare(suite, entry, options)
+    prepared = prepare(suite, submission, options)
     check_device(options.device)
-    lost = [] if entry.unedited else uncompared(suite.metrics)
-    if not entry.unedited:
+    lost = [] if submission.unedited else uncompared(suite.metrics)
+    if not submission.unedited:
         say(f"Nothing is compared without --unedited MODEL{_left_out(lost)}.", err=True)
-    with closing(progress_for(weights(prepared.plan), quiet)) as progress:
+    with closing(progress_for(expected_seconds(prepared.plan), quiet)) as progress:
         found = carry_out(prepared, results, options, progress)
     _show(found, results, given["suite"] or suite.name, as_json)
     if found.trouble:

@@ -52,5 +52,5 @@ def due(seen: Sequence[Pulse], done: int) -> bool:
 
 def jumped(seen: Sequence[Pulse], drift: float) -> bool:
     """Return whether ‖ΔW‖/‖W‖ has left what the last look saw: no number, or far beyond. Cheap, for every chunk."""
-    before = seen[-1].drift if seen else math.nan
+    before = seen[-1].weight_drift if seen else math.nan
     return math.isfinite(before) and not drift <= JUMP * before

@@ -16,7 +16,7 @@ from torch import Tensor
 from editbench.measure.collapse import exp_nll
 from editbench.models.call import text_call
 from editbench.models.partial import logits_at, right_padded
-from editbench.models.sample import self_text
+from editbench.models.sampling import self_text
 
 if TYPE_CHECKING:
     from editbench.cache import Cache

@@ -35,7 +35,7 @@ _NOT_FINITE = "the likelihood is not a finite number"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Query:
     """One probe to ask: of which request, at which position of the order, and its number among its kind."""
 
     position: int
@@ -56,7 +56,7 @@ def population(scale: int, budget: int | None, seed: int) -> list[int]:
     return [low + int(draw * (high - low)) for low, high, draw in zip(edges, edges[1:], draws, strict=False)]
 
 
-def items(requests: Sequence[Request], positions: Sequence[int], probes: Probes) -> list[Item]:
+def items(requests: Sequence[Request], positions: Sequence[int], probes: Probes) -> list[Query]:
     """Return every probe to ask about the requests at these positions, at most ``probes`` of each kind per request."""
     limits = probes.limits
     found = []
@@ -64,11 +64,11 @@ def items(requests: Sequence[Request], positions: Sequence[int], probes: Probes)
         ranked = sorted(requests[position].all_probes(), key=lambda probe: probe.kind)
         for kind, same in groupby(ranked, key=lambda probe: probe.kind):
             kept = list(same)[: limits.get(kind)]
-            found += [Item(position, requests[position], probe, index) for index, probe in enumerate(kept)]
+            found += [Query(position, requests[position], probe, index) for index, probe in enumerate(kept)]
     return found
 
 
-def question(item: Item) -> Question:
+def question(item: Query) -> Question:
     """Return what to ask for a probe: the objects whose likelihood is compared, or the gold answer alone."""
     request, answer = item.request, item.probe.answer
     pair = () if item.probe.kind in _UNPAIRED_KINDS else (request.target_new, request.target_true)
@@ -76,7 +76,7 @@ def question(item: Item) -> Question:
     return Question(item.probe.prompt, scored, stop_free=answer or "")
 
 
-def record(item: Item, asked: Question, outcome: Outcome, unedited: str | None) -> Record:
+def record(item: Query, asked: Question, outcome: Outcome, unedited: str | None) -> Record:
     """Return the raw row for one probe."""
     request, answer = item.request, item.probe.answer
     place = {text: k for k, text in enumerate(asked.answers)} if not outcome.error else {}
@@ -220,10 +220,10 @@ class Examination:
 class _Group:
     """Probes and the distinct questions they come to."""
 
-    def __init__(self, chosen: Sequence[Item]) -> None:
+    def __init__(self, chosen: Sequence[Query]) -> None:
         self.items = list(chosen)
         numbers: dict[Question, int] = {}
-        self.asked_by: list[list[Item]] = []
+        self.asked_by: list[list[Query]] = []
         for item in self.items:
             number = numbers.setdefault(question(item), len(numbers))
             if number == len(self.asked_by):

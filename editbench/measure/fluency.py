@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from editbench.errors import Diverged
-from editbench.models.sample import continued
+from editbench.models.sampling import continued
 
 if TYPE_CHECKING:
     import torch

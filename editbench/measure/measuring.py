@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from editbench.measure.kit import Kit
     from editbench.models.generate import Outcome
     from editbench.models.lm import LM
-    from editbench.plan.runs import RunSpec
+    from editbench.plan.runs import Run
     from editbench.requests import Request
 
 # How much of a cell's progress belongs to the edit; the rest is questioning.
@@ -67,7 +67,7 @@ class Measuring:
     unedited: what :meth:`ask_unedited` found.
     """
 
-    def __init__(self, run: RunSpec, requests: Sequence[Request], kit: Kit) -> None:
+    def __init__(self, run: Run, requests: Sequence[Request], kit: Kit) -> None:
         self.run, self.requests, self.kit = run, requests, kit
         self.unedited = Unedited()
 

@@ -23,7 +23,7 @@ class Pulse:
     ----------
     requests: how many are in the model.
     perplexity: on the general text; infinite where the loss is no finite number.
-    drift: ‖ΔW‖ / ‖W‖ (Frobenius) over the changed weights, together.
+    weight_drift: ‖ΔW‖ / ‖W‖ (Frobenius) over the changed weights, together.
     kl: KL(unedited ‖ edited) per token, in nats, on text of the unedited model; infinite where it is no finite number.
     own_perplexity: perplexity of the model on that text.
 
@@ -32,14 +32,14 @@ class Pulse:
 
     requests: int
     perplexity: float
-    drift: float
+    weight_drift: float
     kl: float | None = None
     own_perplexity: float | None = None
 
     def as_list(self) -> list[float | int | None]:
         """Return three values for JSON, or five if there are so many; it knows no infinity: None stands for it."""
-        known = [value for value in (self.perplexity, self.drift, self.kl, self.own_perplexity) if value is not None]
-        return [self.requests, *map(finite, known)]
+        known = (self.perplexity, self.weight_drift, self.kl, self.own_perplexity)
+        return [self.requests, *(finite(value) for value in known if value is not None)]
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Pulse:

@@ -149,8 +149,8 @@ METRICS = (
         collapse_point,
     ),
     CellMetric(
-        "drift",
-        "Drift",
+        "weight-drift",
+        "Weight drift",
         "lower",
         (0, None),
         "‖ΔW‖/‖W‖ (Frobenius) over the weights that were changed.",

@@ -14,7 +14,7 @@ from editbench.plan.registry import SUITES
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Listed:
     """A named thing.
 
     Attributes
@@ -31,60 +31,60 @@ class Item:
     broken: bool = False
 
 
-def _described(group: str, describe: Callable[[Registration], str]) -> list[Item]:
+def _described(group: str, describe: Callable[[Registration], str]) -> list[Listed]:
     found = entries(group)
     return [_item(entry, describe, [other for other in found if other.name == entry.name]) for entry in found]
 
 
-def _item(entry: Registration, describe: Callable[[Registration], str], same: list[Registration]) -> Item:
+def _item(entry: Registration, describe: Callable[[Registration], str], same: list[Registration]) -> Listed:
     if len(same) > 1:
         owners = ", ".join(other.package for other in same)
-        return Item(entry.name, f"broken: registered {len(same)} times, by {owners}", entry.package, True)
+        return Listed(entry.name, f"broken: registered {len(same)} times, by {owners}", entry.package, True)
     try:
         with blamed(f"{entry.target} cannot be read"):
-            return Item(entry.name, one_line(describe(entry)), entry.package)
+            return Listed(entry.name, one_line(describe(entry)), entry.package)
     except UserError as error:
-        return Item(entry.name, f"broken: {shortened(one_line(error.given))}", entry.package, True)
+        return Listed(entry.name, f"broken: {shortened(one_line(error.given))}", entry.package, True)
 
 
-def methods() -> list[Item]:
+def methods() -> list[Listed]:
     """Return every registered method with the first line of its docstring."""
     from editbench.plan.sources import method_source
 
     return _described(METHODS, lambda entry: method_source(entry.name).title)
 
 
-def suites() -> list[Item]:
+def suites() -> list[Listed]:
     """Return every registered suite with its title."""
     from editbench.plan.suite import load_suite
 
     return _described(SUITES, lambda entry: load_suite(entry.name).title)
 
 
-def datasets() -> list[Item]:
+def datasets() -> list[Listed]:
     """Return every registered dataset with the first line of its reader's docstring."""
     from editbench.plan.sources import first_line
 
     return _described(DATASETS, lambda entry: first_line(entry.target))
 
 
-def models() -> list[Item]:
+def models() -> list[Listed]:
     """Return the built-in models."""
     from editbench.models.builtin import ALIASES
 
     others = "built in, Apache-2.0; a hub id, a model folder or a .gguf file works too"
-    return [Item(name, others) for name in ALIASES]
+    return [Listed(name, others) for name in ALIASES]
 
 
-def metrics() -> list[Item]:
+def metrics() -> list[Listed]:
     """Return every metric with its definition."""
     from editbench.metrics import METRICS
 
     arrow = {"higher": "↑", "lower": "↓"}
-    return [Item(metric.name, f"{arrow[metric.direction]} {metric.says}") for metric in METRICS.values()]
+    return [Listed(metric.name, f"{arrow[metric.direction]} {metric.says}") for metric in METRICS.values()]
 
 
-KINDS: dict[str, Callable[[], list[Item]]] = {
+KINDS: dict[str, Callable[[], list[Listed]]] = {
     "methods": methods,
     "suites": suites,
     "datasets": datasets,

@@ -40,6 +40,10 @@ HANDED = (
 """What a method computes with whether it imports it or not: its base class, and the parts of the model it is given."""
 
 
+SAID = ("source", "searched")
+"""What an entry of settings says about where it comes from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The source of one module.
@@ -73,7 +77,7 @@ class Closure:
     address: Address
     sources: Mapping[str, Source]
     libraries: frozenset[str]
-    published: Mapping[str, dict[str, Any]]
+    published: Mapping[str, list[dict[str, Any]]]
 
     @property
     def main(self) -> Source:
@@ -86,8 +90,8 @@ class Closure:
         labels = {self.address.module: self.address.label}
         sources = sorted((labels.get(name, name), source.hash) for name, source in self.sources.items())
         values = {
-            str(family): {str(key): value for key, value in entry.items() if key != "source"}
-            for family, entry in self.published.items()
+            str(family): [{str(key): value for key, value in one.items() if key not in SAID} for one in entries]
+            for family, entries in self.published.items()
         }
         text = json.dumps([sources, values], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -108,8 +112,11 @@ def closure_of(name: str) -> Closure:
     return Closure(address, reader.sources, frozenset(reader.libraries), settings)
 
 
-def read_published(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the settings in a YAML file, by model family; {} if it is not there. Raises :class:`BadPlugin`."""
+def read_published(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the settings in a YAML file, by model family; {} if it is not there. Raises :class:`BadPlugin`.
+
+    A family's are one entry, or a list of them by range of scale.
+    """
     if not path.is_file():
         return {}
     expected = "Expected a model family, and below it the method's hyper-parameters with their values."
@@ -117,9 +124,12 @@ def read_published(path: Path) -> dict[str, dict[str, Any]]:
         found = parse_yaml(read_text(path, BadPlugin))[1] or {}
     except Unparsable as error:
         raise BadPlugin(f"{path}{error.place}: this is no YAML that can be read: {error.reason}.", expected) from error
-    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+    if not isinstance(found, dict):
         raise BadPlugin(f"{path} is no list of published settings.", expected)
-    return found
+    entries = {family: entry if isinstance(entry, list) else [entry] for family, entry in found.items()}
+    if not all(isinstance(entry, dict) for same in entries.values() for entry in same):
+        raise BadPlugin(f"{path} is no list of published settings.", expected)
+    return entries
 
 
 class _Reader:

@@ -77,7 +77,11 @@ def _method(name: str) -> Details:
     lines = [f"{method.name}: {doc[0] if doc else ''}", *doc[1:]]
     lines += [f"cite: {method.cite or '–'}", f"regimes: {', '.join(sorted(method.regimes))}"]
     lines += ["hyper-parameters:", *(hparams or ["  none"])]
-    lines += [f"published for {family}: {values}" for family, values in published.items()]
+    lines += [
+        f"{settings.origin_of(entry)}, for {family}: {entry}"
+        for family, entries in published.items()
+        for entry in entries
+    ]
     data = {
         "name": method.name,
         "doc": "\n".join(doc),
@@ -134,7 +138,7 @@ def _metric(name: str) -> Details:
 
 def _model(name: str) -> Details:
     from editbench.models.builtin import check_model_name
-    from editbench.plan.estimate import shape_of_name
+    from editbench.models.families import shape_of_name
 
     check_model_name(name)
     shape = shape_of_name(name)

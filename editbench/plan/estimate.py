@@ -10,20 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from editbench.base.parsing import parse_json, read_text
 from editbench.base.progress import run_label
-from editbench.capability.cost import tokens
+from editbench.capability.task_sizes import tokens
 from editbench.errors import UserError
-from editbench.models.builtin import SMOLLM2
-from editbench.models.lm import ModelShape
-from editbench.plan.runs import Plan, RunSpec
+from editbench.models.families import shape_of_name
+from editbench.plan.runs import Plan, Run
 from editbench.plan.settings import settings_for
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
+    from editbench.models.lm import ModelShape
 
 # Characters of a token of English, tokens that an answer has beside those of its words (its end), and tokens of a
 # generation up to its natural stop.
@@ -35,8 +33,6 @@ TRAIN_EFFICIENCY, GENERATE_EFFICIENCY = 0.6, 0.4
 # What Python, torch and transformers take before any weight is loaded, and activations of a batch.
 RUNTIME_BYTES = 700 * 2**20
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-_SMOLLM2_SHAPE = ModelShape("llama", 30, 576, 1536, 49152, 3_540_096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ class Load:
         answer = sum(len(r.target_new) + 1 for r in seen) / len(seen) / TOKEN_CHARACTERS + END_TOKENS
         return cls(prompt, answer, {kind: n / len(seen) for kind, n in kinds.items()})
 
-    def asked(self, run: RunSpec) -> float:
+    def asked(self, run: Run) -> float:
         """Return how many probes a request is asked in this run, its own prompt included."""
         limits = run.probes.limits
         most = {kind: limits.get(kind) for kind in self.probes}
@@ -81,7 +77,7 @@ class CellEstimate:
     memory: peak bytes, or None likewise.
     """
 
-    run: RunSpec
+    run: Run
     scale: int
     edit_s: float | None
     evaluate_s: float | None
@@ -91,40 +87,6 @@ class CellEstimate:
     def seconds(self) -> float | None:
         """Editing and probing together."""
         return None if self.edit_s is None or self.evaluate_s is None else self.edit_s + self.evaluate_s
-
-
-def shape_of_name(model: str) -> ModelShape | None:
-    """Return a model's shape from its name or its folder's ``config.json``; None for what is not on this disk."""
-    if model == SMOLLM2:
-        return _SMOLLM2_SHAPE
-    path = Path(model).expanduser() / "config.json"
-    try:
-        return _from_config(parse_json(read_text(path)))
-    except (UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
-        return None
-
-
-def _first(config: Mapping[str, Any], *keys: str) -> int:
-    for key in keys:
-        if config.get(key) is not None:
-            return int(config[key])
-    raise KeyError(keys[0])
-
-
-def _from_config(config: Mapping[str, Any]) -> ModelShape:
-    config = config.get("text_config") or config
-    hidden = _first(config, "hidden_size", "n_embd", "d_model")
-    kind = str(config.get("model_type", ""))
-    try:
-        mlp = _first(config, "intermediate_size", "n_inner", "ffn_dim")
-    except KeyError:
-        mlp = 4 * hidden
-    gated = 3 if "intermediate_size" in config and config.get("hidden_act") == "silu" else 2
-    layers = _first(config, "num_hidden_layers", "n_layer")
-    heads = config.get("num_attention_heads") or 1
-    shared = (config.get("num_key_value_heads") or heads) / heads
-    block = round((2 + 2 * shared) * hidden * hidden) + gated * hidden * mlp
-    return ModelShape(kind, layers, hidden, mlp, _first(config, "vocab_size"), block)
 
 
 @cache
@@ -149,7 +111,7 @@ def machine_flops(dtype: str = "float32", device: str = "auto", seconds: float =
     return 2 * side**3 / best
 
 
-def _evaluate_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops: float) -> float:
+def _evaluate_seconds(run: Run, scale: int, shape: ModelShape, load: Load, flops: float) -> float:
     weights = shape.n_layers * shape.parameters + shape.vocab * shape.hidden
     probes = min(scale, run.probes.budget or scale) * load.asked(run)
     scoring = 2 * weights * probes * (load.prompt + 2 * load.answer)
@@ -160,14 +122,14 @@ def _evaluate_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, f
     return (scoring / TRAIN_EFFICIENCY + generating / GENERATE_EFFICIENCY) / flops
 
 
-def _edit_seconds(run: RunSpec, scale: int, shape: ModelShape, load: Load, flops: float) -> float:
+def _edit_seconds(run: Run, scale: int, shape: ModelShape, load: Load, flops: float) -> float:
     """Ask the method itself; what it cannot say counts as nothing here, and the run itself will show why."""
     from editbench.plan.registry import load_method
 
     method = load_method(run.method, run.source_hash or None)
     before = max((other for other in run.scales if other < scale), default=0) if run.regime == "sequential" else 0
     try:
-        hparams = settings_for(method, shape, run.hparams).values
+        hparams = settings_for(method, shape, run.given, model=run.model, scale=run.settled_at(scale)).values
         cost = float(method.flops(shape, hparams, scale - before, load.prompt + load.answer))
     except Exception:
         return 0.0
@@ -180,7 +142,7 @@ def estimate(plan: Plan, dataset: Dataset, device: str = "auto") -> list[CellEst
     return [_cell(run, scale, load, machine_flops(run.dtype, device)) for run, scale in plan.cells()]
 
 
-def _cell(run: RunSpec, scale: int, load: Load, flops: float) -> CellEstimate:
+def _cell(run: Run, scale: int, load: Load, flops: float) -> CellEstimate:
     shape = shape_of_name(run.model)
     if shape is None:
         return CellEstimate(run, scale, None, None, None)
@@ -205,7 +167,7 @@ class Trimmed:
 
 
 def trim(
-    plan: Plan, dataset: Dataset, hours: float, finished: Callable[[RunSpec, int], bool], device: str = "auto"
+    plan: Plan, dataset: Dataset, hours: float, finished: Callable[[Run, int], bool], device: str = "auto"
 ) -> Trimmed:
     """Keep the cells that are expected to fit into ``hours``: small scales first, and all of a run below any kept one.
 
@@ -232,7 +194,7 @@ def trim(
     return Trimmed(Plan(plan.suite, runs) if runs else None, tuple(left_out))
 
 
-def weights(plan: Plan, dataset: Dataset) -> dict[tuple[str, int], float]:
+def expected_seconds(plan: Plan, dataset: Dataset) -> dict[tuple[str, int], float]:
     """Return what :class:`editbench.base.progress.Progress` wants: expected seconds by run label and scale.
 
     Where a model's shape is not known a cell counts as many seconds as it has requests; only ratios matter.

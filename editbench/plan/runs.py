@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +16,10 @@ from editbench.datasets import DatasetSpec
 from editbench.errors import BadModel, UnknownName, UserError
 from editbench.plan.address import is_file_address
 from editbench.plan.held import read_closure
+from editbench.plan.overrides import check_files, names_of, overrides
 from editbench.plan.protocol import Protocol
 from editbench.plan.registry import load_method
+from editbench.plan.settings import Override, identity_of
 from editbench.plan.sources import method_source
 from editbench.plan.suite import MethodSpec, ModelSpec, Probes, Sequential, Suite
 
@@ -76,7 +78,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class Run:
     """One run: a method with its hyper-parameters on a model and a seed, measured at each of its scales.
 
     Attributes
@@ -85,7 +87,8 @@ class RunSpec:
     model, revision: what to load.
     method: registered name or ``./file.py:Class``.
     label: what tables call the method.
-    hparams: what the suite overrides; the rest is resolved for the model when the run starts.
+    given: hyper-parameters given beside the method's own settings; the rest is resolved for the model when the run
+        starts.
     seed: base of every random draw.
     scales: the scales to measure, ascending.
     stream: every scale of the suite: where a sequential stream is cut beside the multiples of ``chunk``.
@@ -111,7 +114,7 @@ class RunSpec:
     revision: str | None
     method: str
     label: str
-    hparams: Mapping[str, Any]
+    given: tuple[Override, ...]
     seed: int
     scales: tuple[int, ...]
     stream: tuple[int, ...]
@@ -142,7 +145,7 @@ class RunSpec:
         address = self.method.rpartition("/")[2] if is_file_address(self.method) else self.method
         return {
             "model": [self.model, self.revision, self.dtype, self.device],
-            "method": [address, self.source_hash, dict(self.hparams)],
+            "method": [address, self.source_hash, identity_of(self.given, names_of(self.model))],
             "data": [self.dataset_hash, self.seed],
             "regime": [self.regime, self.chunk, list(self.stream) if self.regime == "sequential" else None],
             "measured": [self.protocol.model_dump(), self.probes.model_dump(), self.on_collapse],
@@ -157,6 +160,10 @@ class RunSpec:
     def cell_id(self, scale: int) -> str:
         """Return the id of this run's cell at ``scale``: 32 hex digits."""
         return content_key({"run": self.run_id, "scale": scale})
+
+    def settled_at(self, scale: int) -> int:
+        """Return the scale whose settings a cell's edit has: its own, or in a stream the largest it goes to."""
+        return scale if self.regime == "batch" else self.goal or self.scales[-1]
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -175,14 +182,14 @@ class Plan:
     """
 
     suite: Suite
-    runs: tuple[RunSpec, ...]
+    runs: tuple[Run, ...]
 
     @property
     def dataset(self) -> DatasetSpec:
         """The one dataset all runs draw from."""
         return self.suite.dataset
 
-    def cells(self) -> Iterator[tuple[RunSpec, int]]:
+    def cells(self) -> Iterator[tuple[Run, int]]:
         """Yield every run with each of its scales."""
         for run in self.runs:
             for scale in run.scales:
@@ -201,7 +208,7 @@ def make_plan(suite: Suite, options: RunOptions | None = None) -> Plan:
         for model in suite.models
         for seed in suite.seeds
         for method in suite.methods
-        if method.cap is None or method.cap.scale >= suite.measured[0]
+        if method.goal(suite.scales[-1], device_kind(options.device)) >= suite.measured[0]
     ]
     if not runs:
         caps = "; ".join(f"{m.shown} goes no further than {m.cap.scale:,}: {m.cap.why}" for m in suite.methods if m.cap)
@@ -216,20 +223,21 @@ def _refuse_twins(suite: Suite) -> None:
         raise UserError(f"Two methods are called {twice[0]!r}.", hint="Rename one: change its class attribute 'name'.")
 
 
-def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, options: RunOptions) -> RunSpec:
+def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, options: RunOptions) -> Run:
     with suite.at(f"methods/{method.label or method.method}"):
         method_source(method.method)  # says what is wrong with it, if something is
         closure = read_closure(method.method)
     regime = method.regime or suite.regime
     chunk = regime.sequential if isinstance(regime, Sequential) else None
-    most = method.cap.scale if method.cap else suite.scales[-1]
-    return RunSpec(
+    device = device_kind(options.device)
+    most = method.goal(suite.scales[-1], device)
+    return Run(
         suite=suite.name,
         model=model.name,
         revision=model.revision,
         method=method.method,
         label=method.shown,
-        hparams=method.hparams,
+        given=overrides(suite, model.name, method),
         seed=seed,
         scales=tuple(scale for scale in suite.measured if scale <= most),
         stream=tuple(suite.scales),
@@ -243,7 +251,7 @@ def _run(suite: Suite, model: ModelSpec, method: MethodSpec, seed: int, options:
         protocol=suite.protocol,
         probes=suite.probes,
         dtype=options.dtype,
-        device=device_kind(options.device),
+        device=device,
         source_hash=closure.hash,
         talks=reads_talk(suite.metrics),
     )
@@ -275,8 +283,9 @@ def check_names(plan: Plan, trust_task_code: bool = False) -> None:
     from editbench.models.builtin import check_model_name
 
     suite = plan.suite
+    check_files(suite)
     for method in suite.methods:
-        _check_method(suite, method)
+        _check_method(plan, method)
     for model in suite.models:
         with suite.at(f"models/{model.name}"):
             check_model_name(model.name)
@@ -298,7 +307,8 @@ def check_capability(suite: Suite, trust_task_code: bool = False) -> None:
             refuse_code(resolve(suite.capability, Cache()), trust_task_code)
 
 
-def _check_method(suite: Suite, spec: MethodSpec) -> None:
+def _check_method(plan: Plan, spec: MethodSpec) -> None:
+    suite = plan.suite
     place = f"methods/{spec.label or spec.method}"
     with suite.at(place):
         method = load_method(spec.method)
@@ -310,27 +320,36 @@ def _check_method(suite: Suite, spec: MethodSpec) -> None:
                 f"It knows: {', '.join(sorted(method.regimes))}.",
                 "Leave it out with --methods, or change its regime.",
             )
-    _check_hparams(suite, spec, method, place)
+    given = [one for run in plan.runs if run.label == spec.shown for one in run.given]
+    for one in {id(one): one for one in given}.values():
+        _check_hparams(suite, spec, method, one)
 
 
-def _check_hparams(suite: Suite, spec: MethodSpec, method: type[Method], place: str) -> None:
+def _check_hparams(suite: Suite, spec: MethodSpec, method: type[Method], given: Override) -> None:
     """Check given keys and values; hyper-parameters that depend on the model are resolved when the run starts."""
     hint = f"See its hyper-parameters: editbench show method {spec.method}"
-    for key in spec.hparams:
+    place = f"methods/{spec.label or spec.method}"
+    by = "" if given.origin.kind == "suite" else f" ({given.origin})"
+    for key in given.values:
         if key not in method.Hparams.model_fields:
-            with suite.at(f"{place}/{key}", place):
-                raise UnknownName(f"hyper-parameter of {spec.shown}", key, method.Hparams.model_fields, hint)
+            with suite.at(*_places(place, given, key)):
+                raise UnknownName(f"hyper-parameter of {spec.shown}{by}", key, method.Hparams.model_fields, hint)
     try:
-        method.Hparams(**spec.hparams)
+        method.Hparams(**given.values)
     except ValidationError as error:
         wrong = [item for item in error.errors() if item["type"] != "missing" and item["loc"]]
         for item in wrong:
             key = ".".join(str(part) for part in item["loc"])
-            with suite.at(f"{place}/{item['loc'][0]}", place):
-                raise UserError(f"{spec.shown}: {key} = {item['input']!r}: {item['msg']}.", hint=hint) from error
+            with suite.at(*_places(place, given, str(item["loc"][0]))):
+                raise UserError(f"{spec.shown}: {key} = {item['input']!r}{by}: {item['msg']}.", hint=hint) from error
 
 
-def check_device(run: RunSpec, lm: LM) -> None:
+def _places(place: str, given: Override, key: str) -> tuple[str, ...]:
+    """Return where in the suite's file a hyper-parameter may stand; nowhere if another file or a command gave it."""
+    return (f"{place}/{given.model}/{key}", f"{place}/{key}", place) if given.origin.kind == "suite" else ()
+
+
+def check_device(run: Run, lm: LM) -> None:
     """Raise :class:`BadModel` if a model computes on another kind of device than the run's id says."""
     kinds = lm.device_kinds
     if run.device not in kinds:

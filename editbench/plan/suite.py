@@ -29,6 +29,7 @@ from editbench.datasets.files import is_hub_id
 from editbench.datasets.readers import PUBLISHED
 from editbench.errors import BadSuite, UserError
 from editbench.plan.address import is_file_address
+from editbench.plan.given import Given, parsed_sets
 from editbench.plan.protocol import Protocol
 from editbench.plan.registry import suite_file
 from editbench.plan.sources import method_source
@@ -58,15 +59,24 @@ class Sequential(_Strict):
 
 
 class Cap(_Strict):
-    """A method goes no further than this many requests, and why."""
+    """A method goes no further than this many requests, and why.
+
+    ``device``: the kind of device that the reason is about (``cpu``, ``cuda``), on which alone it holds; None: on any.
+    """
 
     scale: PositiveInt
     why: str = Field(min_length=1)
+    device: str | None = None
+
+    def holds_on(self, device: str) -> bool:
+        """Return whether it holds on this kind of device."""
+        return self.device in (None, device)
 
 
 class MethodSpec(_Strict):
     """A method to compare: its registered name or ``./file.py:Class``, a label, and what differs from its defaults.
 
+    ``hparams``: hyper-parameters, and below the name or family of a model those for it alone.
     ``regime``: its own, where the suite compares several; its label should say so.
     ``cap``: a scale above which it is not run, where its cost makes more hopeless, and the reason; shown in reports.
     """
@@ -83,6 +93,10 @@ class MethodSpec(_Strict):
         if self.label or not is_file_address(self.method):
             return self.label or self.method
         return method_source(self.method).name
+
+    def goal(self, largest: int, device: str) -> int:
+        """Return the largest scale that is asked of it on a kind of device."""
+        return min(self.cap.scale, largest) if self.cap and self.cap.holds_on(device) else largest
 
 
 class Probes(_Strict):
@@ -102,6 +116,11 @@ class Probes(_Strict):
     def limits(self) -> dict[str, int | None]:
         """Probe kind -> most probes of it per request; the edit prompt itself has no limit."""
         return self.model_dump(exclude={"budget"})
+
+
+def _listed(value: Any) -> Any:
+    """Let a bare string stand for a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 def _named(key: str) -> BeforeValidator:
@@ -126,6 +145,7 @@ class Suite(_Strict):
     protocol: how the model is questioned.
     probes: how much it is asked.
     metrics: what the leaderboard shows, in order; the first is the main one.
+    settings: files that ``editbench tune`` wrote, beside the suite's file; what ``hparams`` say goes over them.
     capability: what else the edited model is tried on, through lm-eval; None: nothing.
     """
 
@@ -143,9 +163,12 @@ class Suite(_Strict):
     probes: Probes = Probes()
     metrics: list[str] = Field(default=["reliability", "generalisation", "locality"], min_length=1)
     capability: Annotated[CapabilitySpec | None, BeforeValidator(from_yaml)] = None
+    settings: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
 
     _file: str = PrivateAttr(default="")
     _lines: dict[str, int] = PrivateAttr(default_factory=dict)
+    _own_models: frozenset[str] | None = PrivateAttr(default=None)
+    _given: Given = PrivateAttr(default_factory=Given)
 
     @field_validator("scales")
     @classmethod
@@ -253,7 +276,33 @@ class Suite(_Strict):
         if not changed.measured:
             raise UserError(f"No scale of {changed.scales} is at most {changed.max_scale}.", hint="Give --scales.")
         changed._file, changed._lines = self._file, self._lines
+        changed._own_models, changed._given = self.own_models, self._given
         return changed
+
+    @property
+    def own_models(self) -> frozenset[str]:
+        """The names of the models that the suite's file lists, whichever are chosen."""
+        return frozenset(model.name for model in self.models) if self._own_models is None else self._own_models
+
+    @property
+    def given(self) -> Given:
+        """What the command line says about hyper-parameters."""
+        return self._given
+
+    def with_settings(self, files: Sequence[str | Path] = (), sets: Sequence[str] = ()) -> Suite:
+        """Return this suite with files of settings (of ``editbench tune``) and single values (``METHOD.NAME=VALUE``).
+
+        Raises :class:`UserError` for what is no such value, or names no method of the suite.
+        """
+        changed = self._replaced({})
+        labels = [name for method in self.methods for name in (method.shown, method.method)]
+        changed._given = Given(tuple(map(Path, files)), parsed_sets(sets, labels))
+        return changed
+
+    @property
+    def settings_files(self) -> list[Path]:
+        """The files of ``settings``, as seen from the suite's file."""
+        return [Path(self._file).parent / name for name in self.settings]
 
     def _methods(self, name: str) -> list[MethodSpec]:
         labelled = [m for m in self.methods if name == (m.label or m.method)]
@@ -373,5 +422,8 @@ def _lines(root: yaml.Node, suite: Suite) -> dict[str, int]:
     for i, method in enumerate(suite.methods):
         name = method.label or method.method
         lines[f"methods/{name}"] = _line(root, "methods", i)
-        lines |= {f"methods/{name}/{key}": _line(root, "methods", i, "hparams", key) for key in method.hparams}
+        for key, value in method.hparams.items():
+            lines[f"methods/{name}/{key}"] = _line(root, "methods", i, "hparams", key)
+            inner = value if isinstance(value, dict) else {}
+            lines |= {f"methods/{name}/{key}/{part}": _line(root, "methods", i, "hparams", key, part) for part in inner}
     return lines

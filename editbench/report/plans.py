@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.progress import clock, run_label
+from editbench.plan.settings import in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from editbench.plan.estimate import CellEstimate
+    from editbench.plan.planned import Planned
     from editbench.plan.runs import Plan
 
 
@@ -50,6 +52,34 @@ def as_rich(plan: Plan, found: Sequence[CellEstimate]) -> Table:
         run = cell.run
         table.add_row(run.model, run.label, str(run.seed), f"{cell.scale:,}", *times, run.cell_id(cell.scale)[:8])
     return table
+
+
+def settings_rows(found: Sequence[Planned]) -> list[dict[str, Any]]:
+    """Return settings with where each value came from as plain values, for JSON; none where they are not known yet."""
+    return [
+        {
+            "model": one.model,
+            "method": one.label,
+            "scales": list(one.scales),
+            **({"values": None, "sources": None} if one.settings is None else one.settings.as_dict()),
+        }
+        for one in found
+    ]
+
+
+def settings_lines(found: Sequence[Planned]) -> list[str]:
+    """Return a line for the settings of each method on each model: every value, and where it came from."""
+    lines = ["Settings:"]
+    for one in found:
+        lines.append(f"  {one.model} · {one.label} · {', '.join(f'{scale:,}' for scale in one.scales)}: {_said(one)}")
+    return lines
+
+
+def _said(one: Planned) -> str:
+    if one.settings is None:
+        return "not known before the model is loaded"
+    said = in_words(one.settings.values.model_dump(mode="json"), one.settings.origins, whole=True)
+    return said or "no hyper-parameters"
 
 
 def left_out(cells: Sequence[CellEstimate]) -> list[str]:

@@ -15,19 +15,21 @@ from editbench.plan.sources import method_source
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.models.lm import LM
-    from editbench.plan.runs import RunOptions, RunSpec
+    from editbench.plan.runs import Run, RunOptions
     from editbench.plan.settings import Settings
 
 MANIFEST_VERSION = 1
+ByScale = Mapping[int, "Settings"]
+"""The settings of a run at each of its scales."""
 
 
 def _plain(checkout: Checkout | None) -> dict[str, Any] | None:
     return None if checkout is None else asdict(checkout)
 
 
-def _method(run: RunSpec, settings: Settings | None) -> dict[str, Any]:
+def _method(run: Run, settings: ByScale | None) -> dict[str, Any]:
     if run.scored is not None:  # what edited the model is not known here
-        nothing = dict.fromkeys(("checkout", "hparams", "hparams_source"))
+        nothing = dict.fromkeys(("checkout", "hparams", "settings"))
         return {"name": run.method, "address": "", "cite": "", "source_hash": "", "hparams_given": {}, **nothing}
     source = method_source(run.method, planned_closure(run.method, run.source_hash))
     return {
@@ -36,13 +38,18 @@ def _method(run: RunSpec, settings: Settings | None) -> dict[str, Any]:
         "cite": source.cite,
         "source_hash": run.source_hash,
         "checkout": _plain(checkout_of(source.path)),
-        "hparams_given": dict(run.hparams),
-        "hparams": None if settings is None else settings.values.model_dump(mode="json"),
-        "hparams_source": None if settings is None else settings.source,
+        "hparams_given": {key: value for one in run.given for key, value in one.values.items()},
+        "hparams": None if settings is None else settings[max(settings)].values.model_dump(mode="json"),
+        "settings": None if settings is None else _by_scale(settings),
     }
 
 
-def _model(run: RunSpec, lm: LM | None) -> dict[str, Any]:
+def _by_scale(settings: ByScale) -> list[dict[str, Any]]:
+    """Return values with where each came from, and the scales they hold at: scales with the same ones together."""
+    return _together([{"scales": [scale], **one.as_dict()} for scale, one in settings.items()])
+
+
+def _model(run: Run, lm: LM | None) -> dict[str, Any]:
     given = {"name": run.model, "revision": run.revision, "dtype": run.dtype}
     if lm is None:
         return {**given, "source": "", "weights_hash": "", "shape": None, "device": ""}
@@ -55,7 +62,7 @@ def _model(run: RunSpec, lm: LM | None) -> dict[str, Any]:
     return {**given, **loaded}
 
 
-def _data(run: RunSpec, dataset: Dataset) -> dict[str, Any]:
+def _data(run: Run, dataset: Dataset) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "source": dataset.source,
@@ -67,12 +74,12 @@ def _data(run: RunSpec, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def packages_of(run: RunSpec) -> dict[str, str]:
+def packages_of(run: Run) -> dict[str, str]:
     """Return the versions of the packages that decide a run's results: the harness's, and those its method imports."""
     return packages(() if run.scored is not None else planned_closure(run.method, run.source_hash).libraries)
 
 
-def made_by(run: RunSpec, options: RunOptions, lm: LM | None) -> dict[str, Any]:
+def made_by(run: Run, options: RunOptions, lm: LM | None) -> dict[str, Any]:
     """Return what a cell was made by: unlike the rest of the manifest it may differ between the cells of a run."""
     return {
         "checkout": _plain(checkout_of(Path(__file__).parent)),
@@ -94,19 +101,38 @@ def continued(earlier: Mapping[str, Any] | None, now: dict[str, Any]) -> dict[st
         kept["model"] = earlier["model"]
     if now["method"]["hparams"] is None:
         kept["method"] = earlier["method"]
+    elif earlier["method"].get("settings"):
+        kept["method"] = {
+            **now["method"],
+            "settings": _together(earlier["method"]["settings"], now["method"]["settings"]),
+        }
     return {**now, **kept}
 
 
+def _together(*parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return settings of different scales as one list; of a scale that several have, the last part's."""
+    by_scale = {scale: entry for part in parts for entry in part for scale in entry["scales"]}
+    found: list[dict[str, Any]] = []
+    for scale, entry in sorted(by_scale.items()):
+        alike = (one for one in found if all(one[key] == entry[key] for key in ("values", "sources")))
+        same = next(alike, None)
+        if same is None:
+            found.append({**entry, "scales": [scale]})
+        else:
+            same["scales"].append(scale)
+    return found
+
+
 def manifest(
-    run: RunSpec,
+    run: Run,
     dataset: Dataset,
     options: RunOptions,
     lm: LM | None = None,
-    settings: Settings | None = None,
+    settings: ByScale | None = None,
 ) -> dict[str, Any]:
     """Return a run's manifest.
 
-    ``lm`` and ``settings`` (the hyper-parameters resolved for it) are None where the model could not be loaded.
+    ``lm`` and ``settings`` (the hyper-parameters resolved for it, by scale) are None where it could not be loaded.
     """
     return {
         "version": MANIFEST_VERSION,

@@ -35,7 +35,7 @@ from editbench.results.lock import hold
 from editbench.results.wholeness import why_no_cell, why_no_manifest, why_not_whole
 
 if TYPE_CHECKING:
-    from editbench.plan.runs import RunSpec
+    from editbench.plan.runs import Run
     from editbench.results.records import Record
 
 # In a folder of published results, beside a suite's models.
@@ -149,31 +149,31 @@ class Store:
         self.root = Path(root)
         self._waiting = waiting
 
-    def run_folder(self, run: RunSpec) -> Path:
+    def run_folder(self, run: Run) -> Path:
         """Return the folder of a run."""
         place = self.root / "runs" / slug(run.suite) / slug(run.model) / slug(run.label)
         return place / f"seed-{run.seed}-{run.run_id[:8]}"
 
-    def cell_folder(self, run: RunSpec, scale: int) -> Path:
+    def cell_folder(self, run: Run, scale: int) -> Path:
         """Return the folder of a run's cell."""
         return self.run_folder(run) / "cells" / str(scale)
 
-    def records_path(self, run: RunSpec, scale: int) -> Path:
+    def records_path(self, run: Run, scale: int) -> Path:
         """Return the path of a cell's ``records.jsonl``."""
         return self.cell_folder(run, scale) / "records.jsonl"
 
-    def write_manifest(self, run: RunSpec, manifest: Mapping[str, Any]) -> None:
+    def write_manifest(self, run: Run, manifest: Mapping[str, Any]) -> None:
         """Write what ran, on what and from which source. Raises :class:`StoreError`."""
         replace_file(self.run_folder(run) / "manifest.json", pretty_json(manifest))
 
-    def manifest(self, run: RunSpec) -> dict[str, Any] | None:
+    def manifest(self, run: Run) -> dict[str, Any] | None:
         """Return the run's manifest, or None if it never started, or it was lost.
 
         Raises :class:`DamagedFile` for one that is not what was written, :class:`StoreError` if it cannot be read.
         """
         return _read_manifest(self.run_folder(run) / "manifest.json")
 
-    def cell(self, run: RunSpec, scale: int) -> dict[str, Any] | None:
+    def cell(self, run: Run, scale: int) -> dict[str, Any] | None:
         """Return a finished cell's ``cell.json``, or None if the cell is not finished.
 
         One that is damaged, or that has not the records it says, is not finished: what wrote it was cut off, or
@@ -184,7 +184,7 @@ class Store:
         except DamagedFile:
             return None
 
-    def drop_damaged(self, run: RunSpec, scale: int) -> None:
+    def drop_damaged(self, run: Run, scale: int) -> None:
         """Take away what is left of a cell that was finished and no longer is what was written, and say so.
 
         Records that were kept while a cell is made are another matter: they stay. Raises :class:`StoreError`.
@@ -199,16 +199,16 @@ class Store:
                     if not no_plain_file(folder / name):
                         (folder / name).unlink(missing_ok=True)
 
-    def cell_status(self, run: RunSpec, scale: int) -> Status | None:
+    def cell_status(self, run: Run, scale: int) -> Status | None:
         """Return how a cell ended, or None if it is not finished."""
         data = self.cell(run, scale)
         return None if data is None else Status(data["status"])
 
-    def append_records(self, run: RunSpec, scale: int, records: Iterable[Record]) -> None:
+    def append_records(self, run: Run, scale: int, records: Iterable[Record]) -> None:
         """Add records to a cell that is not finished."""
         append_lines(self.records_path(run, scale), (record.to_line() for record in records))
 
-    def read_records(self, run: RunSpec, scale: int) -> list[dict[str, Any]]:
+    def read_records(self, run: Run, scale: int) -> list[dict[str, Any]]:
         """Return a cell's whole records so far, as dicts. Raises :class:`DamagedFile` for what is no record."""
         path = self.records_path(run, scale)
         try:
@@ -219,24 +219,24 @@ class Store:
             raise DamagedFile(f"{path} is damaged: a line of it is no record.", hint=MAKE_ANEW)
         return rows
 
-    def keep_records(self, run: RunSpec, scale: int, n: int) -> None:
+    def keep_records(self, run: Run, scale: int, n: int) -> None:
         """Drop all but a cell's first ``n`` records. Raises :class:`StoreError`."""
         path = self.records_path(run, scale)
         replace_file(path, "".join(line + "\n" for line in read_lines(path)[:n]).encode())
 
-    def write_numbers(self, run: RunSpec, scale: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_numbers(self, run: Run, scale: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write what the method recorded of single requests: a line for each number; no file where there is none."""
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         if lines:
             replace_file(self.cell_folder(run, scale) / "numbers.jsonl", "".join(lines).encode())
 
-    def finish_cell(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
+    def finish_cell(self, run: Run, scale: int, outcome: CellOutcome) -> None:
         """Write ``cell.json``; from here on the cell is finished."""
         data = {"id": run.cell_id(scale), "scale": scale, **asdict(outcome)}
         replace_file(self.cell_folder(run, scale) / "cell.json", pretty_json(data))
 
     @contextmanager
-    def lock(self, run: RunSpec, wait: bool = True) -> Iterator[bool]:
+    def lock(self, run: Run, wait: bool = True) -> Iterator[bool]:
         """Hold a run's folder for this process; yield whether it is held (always, if ``wait``).
 
         The lock goes with the process: one that was killed holds nothing. What it left half-written is swept up.

@@ -22,10 +22,22 @@ class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
+class _Origin(_Shape):
+    kind: str
+    says: str = ""
+
+
+class _Settings(_Shape):
+    scales: list[int]
+    values: dict[str, Any]
+    sources: dict[str, _Origin]
+
+
 class _Method(_Shape):
     name: str
     hparams_given: dict[str, Any]
     hparams: dict[str, Any] | None = None
+    settings: list[_Settings] | None = None
     source_hash: str = ""
     cite: str = ""
     checkout: dict[str, Any] | None = None

@@ -69,6 +69,7 @@ class Editing:
     Parameters
     ----------
     job: what is run.
+    scale: how many requests it goes up to.
     files: where its state is kept.
     progress: what is told how far it is.
     share: how much of a cell's progress belongs to the edit.
@@ -76,12 +77,18 @@ class Editing:
     """
 
     def __init__(
-        self, job: Job, files: Files, progress: Progress, share: float = 1.0, reference: Reference | None = None
+        self,
+        job: Job,
+        scale: int,
+        files: Files,
+        progress: Progress,
+        share: float = 1.0,
+        reference: Reference | None = None,
     ) -> None:
         self.job, self.files, self.progress, self.share = job, files, progress, share
         progress.stage("preparing")
         release_freed_memory(job.lm.device)
-        self.stream = Stream(job.lm, job.new_method(self._report_preparing), reference)
+        self.stream = Stream(job.lm, job.new_method(scale, self._report_preparing), reference)
 
     def stops(self, cuts: Sequence[tuple[int, int]], goals: Sequence[int]) -> Iterator[int]:
         """Write chunk after chunk and yield how many requests are in the model then, up to the last of ``goals``.

@@ -20,8 +20,8 @@ from editbench.running.launch import prepare as prepare_suite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from editbench.base.progress import Progress, Weights
-    from editbench.plan.runs import RunSpec
+    from editbench.base.progress import Progress, Seconds
+    from editbench.plan.runs import Run
     from editbench.plan.suite import Suite
 
 
@@ -103,7 +103,7 @@ def refuse_full(folder: Path) -> None:
         raise StoreError(f"{folder} {what}.", "Expected a new folder.", "Give another: --to FOLDER")
 
 
-def weights(prepared: Prepared) -> Weights:
+def expected_seconds(prepared: Prepared) -> Seconds:
     """Return what :class:`editbench.base.progress.Progress` wants: the one edit, whose earlier chunks count too."""
     [run] = prepared.plan.runs
     cells = estimate(prepared.plan, prepared.dataset)
@@ -147,7 +147,7 @@ def carry_out(
         progress.close()
 
 
-def _work_folder(to: Path, run: RunSpec, scale: int) -> Path:
+def _work_folder(to: Path, run: Run, scale: int) -> Path:
     """Make the folder beside the target for what is under way; what an earlier attempt wrote out is swept up."""
     work = to.parent / f".{to.name}.{run.cell_id(scale)[:12]}"
     with explained(work):

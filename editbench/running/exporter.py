@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.ledger import Ledger
     from editbench.models.lm import LM
-    from editbench.plan.runs import RunOptions, RunSpec
+    from editbench.plan.runs import Run, RunOptions
 
 ABOUT = "editbench.json"
 
@@ -47,7 +47,7 @@ class Exporter:
         self.dataset, self.store, self.options, self.progress, self.work = dataset, Store(root), options, progress, work
         self.loaded = Loaded(options, progress.stage)
 
-    def export(self, run: RunSpec, scale: int, folder: Path, *, delta: bool) -> dict[str, Any]:
+    def export(self, run: Run, scale: int, folder: Path, *, delta: bool) -> dict[str, Any]:
         """Write the edited model, or only the edit, into a new folder, and return what the edit belongs to.
 
         Raises :class:`UserError` where the edit cannot be made.
@@ -69,7 +69,7 @@ class Exporter:
             _ = lm.model_hash  # before the edit, for that is what it is held against
             editing = self._edited(run, lm, scale)
             ledger, spent = editing.stream.ledger, f"edit {clock(editing.stream.edit_s)}"
-            about = described(run, scale, lm, editing.job.settings)
+            about = described(run, scale, lm, editing.job.settings[scale])
         assert ledger is not None
         self.progress.stage("writing")
         about = {**about, **contents(ledger)}
@@ -77,14 +77,14 @@ class Exporter:
         self.progress.cell_done(scale, "exported", spent)
         return about
 
-    def _kept(self, run: RunSpec, scale: int) -> Path | None:
+    def _kept(self, run: Run, scale: int) -> Path | None:
         """Return the file in which the run of this very cell kept its edit, if there is one."""
         path = self.store.cell_folder(run, scale) / EDIT_FILE
         if not path.is_file() or self.store.cell(run, scale) is None:
             return None
         return path if about_edit(path).get("cell") == run.cell_id(scale) else None
 
-    def _edited(self, run: RunSpec, lm: LM, scale: int) -> Editing:
+    def _edited(self, run: Run, lm: LM, scale: int) -> Editing:
         """Return the stream with all requests in the model, which goes on where an earlier attempt has come to.
 
         Raises :class:`UserError`.
@@ -94,7 +94,7 @@ class Exporter:
             raise UserError(f"{run.label} cannot edit {run.model}: {job.unsupported}.")
         cuts = chunks(run.stream, run.chunk) if run.regime == "sequential" else [(0, scale)]
         try:
-            editing = Editing(job, Files.within(self.work, f"-{lm.weights_hash[:12]}"), self.progress)
+            editing = Editing(job, scale, Files.within(self.work, f"-{lm.weights_hash[:12]}"), self.progress)
             for _ in editing.stops(cuts, [scale]):
                 pass
         except UserError:

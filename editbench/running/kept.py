@@ -25,7 +25,7 @@ from editbench.plan.registry import load_method
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM
-    from editbench.plan.runs import RunSpec
+    from editbench.plan.runs import Run
     from editbench.plan.settings import Settings
     from editbench.running.editing import Editing
 
@@ -35,7 +35,7 @@ _PLACES, _VALUES = ":places", ":values"
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def described(run: RunSpec, scale: int, lm: LM, settings: Settings) -> dict[str, Any]:
+def described(run: Run, scale: int, lm: LM, settings: Settings) -> dict[str, Any]:
     """Return what an edit belongs to, as plain values: base model, method, settings, requests."""
     return {
         "version": 2,
@@ -54,7 +54,7 @@ def described(run: RunSpec, scale: int, lm: LM, settings: Settings) -> dict[str,
             "name": run.method,
             "source_hash": run.source_hash,
             "hparams": settings.values.model_dump(mode="json"),
-            "hparams_source": settings.source,
+            "hparams_sources": {name: str(origin) for name, origin in settings.origins.items()},
         },
         "dataset": {**run.dataset.model_dump(mode="json"), "hash": run.dataset_hash},
         "scale": scale,
@@ -67,7 +67,7 @@ def described(run: RunSpec, scale: int, lm: LM, settings: Settings) -> dict[str,
 def keep_edit(folder: Path, editing: Editing, scale: int) -> None:
     """Write the edits in the model into a folder. Raises :class:`StoreError`."""
     job = editing.job
-    about = described(job.run, scale, job.lm, job.settings)
+    about = described(job.run, scale, job.lm, job.settings[scale])
     write_edit(folder / EDIT_FILE, editing.stream.ledger, about)
 
 

@@ -81,11 +81,11 @@ def run(
     """
     from editbench.base.progress import progress_for
     from editbench.models.device import check_device
-    from editbench.plan.estimate import weights
+    from editbench.plan.estimate import expected_seconds
 
     loaded = suite if isinstance(suite, Suite) else load_suite(suite)
     chosen = loaded.with_options(methods=methods, models=models, seeds=seeds, max_scale=max_scale)
     options = RunOptions(device=device, dtype=dtype, command=f"editbench.run({str(loaded.name)!r}, …)")
     check_device(options.device)
     prepared = prepare(chosen, options)
-    return carry_out(prepared, Path(results), options, progress_for(weights(prepared.plan, prepared.dataset)))
+    return carry_out(prepared, Path(results), options, progress_for(expected_seconds(prepared.plan, prepared.dataset)))

@@ -35,8 +35,8 @@ from editbench.running.unedited import in_words
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.models.lm import LM
-    from editbench.plan.runs import Plan, RunOptions, RunSpec
-    from editbench.plan.settings import Settings
+    from editbench.plan.runs import Plan, Run, RunOptions
+    from editbench.results.manifest import ByScale
 
 # Most characters of a reason, and of a traceback, that a cell keeps.
 MOST_TOLD = 20_000
@@ -112,7 +112,7 @@ class Runner:
         self.loaded = Loaded(options, progress.stage)
         self._known: tuple[LM, Unedited] | None = None  # what is known of the unedited model, whatever run
 
-    def carry_out(self, run: RunSpec) -> None:
+    def carry_out(self, run: Run) -> None:
         """Do what is missing of one run. Raises :class:`BadModel` or :class:`StoreError`."""
         begun = self.store.manifest(run)  # one that is damaged is said before a model is loaded
         missing = self._missing(run)
@@ -133,7 +133,7 @@ class Runner:
             if scales or begun is None:
                 self._carry_out(run, lm, scales)
 
-    def _carry_out(self, run: RunSpec, lm: LM, scales: list[int]) -> None:
+    def _carry_out(self, run: Run, lm: LM, scales: list[int]) -> None:
         job = self._job(run, lm)
         if job is None:
             return
@@ -146,7 +146,7 @@ class Runner:
             job.lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
             self._pass(job, [scale], [(0, scale)], self.store.cell_folder(run, scale))
 
-    def _sweep(self, run: RunSpec, missing: Sequence[int]) -> None:
+    def _sweep(self, run: Run, missing: Sequence[int]) -> None:
         """Remove what streams kept to go on from, where a kill after their last cell left it behind."""
         if run.regime == "sequential":
             over = [] if missing or run.scales[-1] < run.goal else [self.store.run_folder(run)]
@@ -155,7 +155,7 @@ class Runner:
         for folder in over:
             Files.within(folder).remove()
 
-    def _stopped_by_collapse(self, run: RunSpec, scale: int) -> bool:
+    def _stopped_by_collapse(self, run: Run, scale: int) -> bool:
         """Record a scale as diverged if the model collapsed at a smaller one and the suite says to stop then."""
         if run.on_collapse == "continue":
             return False
@@ -165,32 +165,30 @@ class Runner:
             self._finish(run, scale, CellOutcome(Status.DIVERGED, f"the model collapsed at {ruined:,} requests"))
         return ruined is not None
 
-    def give_up(
-        self, run: RunSpec, outcome: CellOutcome, lm: LM | None = None, settings: Settings | None = None
-    ) -> None:
+    def give_up(self, run: Run, outcome: CellOutcome, lm: LM | None = None, settings: ByScale | None = None) -> None:
         """Record the same outcome for every missing cell of a run whose folder is locked."""
         self.write_manifest(run, lm, settings)
         for scale in self._missing(run):
             self._finish(run, scale, outcome)
 
-    def _finish(self, run: RunSpec, scale: int, outcome: CellOutcome) -> None:
+    def _finish(self, run: Run, scale: int, outcome: CellOutcome) -> None:
         Measuring(run, (), self.kit).finish(scale, outcome, self.loaded.lm)
 
     # -- before the first edit
 
-    def _missing(self, run: RunSpec) -> list[int]:
+    def _missing(self, run: Run) -> list[int]:
         found = ((scale, self.store.cell(run, scale)) for scale in run.scales)
         lacks = self.kit.capability.lacks
         return [s for s, cell in found if not (cell and Status(cell["status"]).settled) or lacks(run, s, cell)]
 
-    def _refuse_other_weights(self, run: RunSpec, lm: LM) -> None:
+    def _refuse_other_weights(self, run: Run, lm: LM) -> None:
         if not matches(self.store.manifest(run), lm):
             raise StoreError(
                 f"{self.store.run_folder(run)} holds results of other weights under the name {run.model}.",
                 hint="Give another results folder with --results DIR, or remove that one.",
             )
 
-    def _job(self, run: RunSpec, lm: LM) -> Job | None:
+    def _job(self, run: Run, lm: LM) -> Job | None:
         """Resolve the method for the model; None if it cannot be used here, which is then recorded."""
         job = None
         try:
@@ -205,7 +203,7 @@ class Runner:
         self.write_manifest(run, lm, job.settings)
         return job
 
-    def write_manifest(self, run: RunSpec, lm: LM | None, settings: Settings | None) -> None:
+    def write_manifest(self, run: Run, lm: LM | None, settings: ByScale | None) -> None:
         """Write what runs, on what; what an earlier process wrote of the same run stays."""
         now = manifest(run, self.dataset, self.options, lm, settings)
         self.store.write_manifest(run, continued(self.store.manifest(run), now))
@@ -228,7 +226,7 @@ class Runner:
         try:
             with deadline(self.options.timeout_s):
                 measuring = self._measuring(job, scales)
-                editing = Editing(job, files, self.progress, EDIT_SHARE, measuring.unedited.reference)
+                editing = Editing(job, scales[-1], files, self.progress, EDIT_SHARE, measuring.unedited.reference)
             self._lead(editing, measuring, left, cuts)
         except StoreError:
             raise

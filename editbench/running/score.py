@@ -1,4 +1,4 @@
-"""A model that somebody edited elsewhere, as an entry of a leaderboard: from what was asked for to a plan. No torch."""
+"""A submission, a model that somebody edited elsewhere: from what was asked for to a plan. No torch."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from editbench.base.progress import run_label
 from editbench.datasets import DatasetSpec
 from editbench.edits import EDIT_FILE
 from editbench.errors import BadData, UserError
-from editbench.plan.runs import Plan, RunOptions, RunSpec, Scored, bind, check_capability, reads_talk
+from editbench.plan.runs import Plan, Run, RunOptions, Scored, bind, check_capability, reads_talk
 from editbench.plan.suite import MethodSpec, ModelSpec, Suite
 from editbench.results.store import Store
 from editbench.running.launch import Prepared
 from editbench.running.outcome import Results
 
 if TYPE_CHECKING:
-    from editbench.base.progress import Progress, Weights
+    from editbench.base.progress import Progress, Seconds
     from editbench.datasets import Dataset
 
 # What stands in the place of a method's name: nobody knows here what edited the model.
 METHOD = "scored"
 # Metrics that have no value without the unedited model.
 COMPARING = (
-    *("locality", "neighbour-locality", "kl", "own-perplexity", "perplexity-ratio", "drift", "collapse-point"),
+    *("locality", "neighbour-locality", "kl", "own-perplexity", "perplexity-ratio", "weight-drift", "collapse-point"),
     "capability-ratio",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Submission:
     """What is to be measured.
 
     Attributes
@@ -63,19 +63,19 @@ def is_edit(name: str) -> bool:
     return (Path(name).expanduser() / EDIT_FILE).is_file()
 
 
-def with_base(entry: Entry) -> Entry:
-    """Return an entry whose unedited model is known, if its model is an exported edit: the edit says which it is.
+def with_base(submission: Submission) -> Submission:
+    """Return a submission whose unedited model is known, if its model is an exported edit: the edit says which it is.
 
     Raises :class:`~editbench.errors.BadData` for a file that says nothing.
     """
-    if not is_edit(entry.model) or entry.unedited is not None:
-        return entry
-    file = Path(entry.model).expanduser() / EDIT_FILE
+    if not is_edit(submission.model) or submission.unedited is not None:
+        return submission
+    file = Path(submission.model).expanduser() / EDIT_FILE
     try:
         base = str(read_about(file)["model"]["name"])
     except Exception as error:
         raise BadData(f"{file} is no edit: {error}.", "Expected a file of: editbench export --delta") from error
-    return replace(entry, unedited=base)
+    return replace(submission, unedited=base)
 
 
 def suite_of(dataset: DatasetSpec) -> Suite:
@@ -86,71 +86,73 @@ def suite_of(dataset: DatasetSpec) -> Suite:
     return Suite(name=f"score-{name}", title=title, dataset=dataset, models=[model], methods=[method], scales=[1])
 
 
-def prepare(suite: Suite, entry: Entry, options: RunOptions) -> Prepared:
+def prepare(suite: Suite, submission: Submission, options: RunOptions) -> Prepared:
     """Check what was asked for, read the dataset, and plan the one run. Writes nothing. Raises :class:`UserError`."""
     from editbench.datasets import check_dataset_name, load_dataset
     from editbench.models.builtin import check_model_name
 
-    entry = with_base(entry)
-    for name in (entry.model, entry.unedited):
+    submission = with_base(submission)
+    for name in (submission.model, submission.unedited):
         if name is not None and not is_edit(name):
             check_model_name(name)
-    _refuse_revision(entry)
-    _refuse_label(suite, entry)
+    _refuse_revision(submission)
+    _refuse_label(suite, submission)
     with suite.at("dataset"):
         check_dataset_name(suite.dataset)
         dataset = load_dataset(suite.dataset)
     check_capability(suite, options.trust_task_code)
-    scale = _scale(entry, dataset)
-    run = _run(suite, entry, scale, options)
-    shown = {"scales": [scale], "max_scale": None, "seeds": [entry.seed], "models": [ModelSpec(name=run.model)]}
+    scale = _scale(submission, dataset)
+    run = _run(suite, submission, scale, options)
+    shown = {"scales": [scale], "max_scale": None, "seeds": [submission.seed], "models": [ModelSpec(name=run.model)]}
     own = suite.model_copy(update={**shown, "methods": [MethodSpec(method=METHOD, label=run.label)]})
     return Prepared(bind(Plan(own, (run,)), dataset), dataset)
 
 
-def _refuse_revision(entry: Entry) -> None:
+def _refuse_revision(submission: Submission) -> None:
     from editbench.models.builtin import ALIASES
 
-    if entry.revision is not None and (entry.model in ALIASES or Path(entry.model).expanduser().exists()):
+    here = submission.model in ALIASES or Path(submission.model).expanduser().exists()
+    if submission.revision is not None and here:
         raise UserError(
-            f"--revision {entry.revision}: {entry.model} is not on the hub, and has no revisions.",
+            f"--revision {submission.revision}: {submission.model} is not on the hub, and has no revisions.",
             hint="Leave it out, or give the hub id.",
         )
 
 
-def _refuse_label(suite: Suite, entry: Entry) -> None:
-    parts = Path(entry.label).parts
-    if entry.label and (".." in parts or not any(letter.isalnum() for letter in entry.label)):
-        raise UserError(f"--label {entry.label}: this is no name.", "Expected letters or digits.", "--label theirs")
-    if entry.shown in {method.shown for method in suite.methods} - {METHOD}:
+def _refuse_label(suite: Suite, submission: Submission) -> None:
+    parts = Path(submission.label).parts
+    if submission.label and (".." in parts or not any(letter.isalnum() for letter in submission.label)):
+        given = f"--label {submission.label}: this is no name."
+        raise UserError(given, "Expected letters or digits.", "--label theirs")
+    if submission.shown in {method.shown for method in suite.methods} - {METHOD}:
         raise UserError(
-            f"The suite {suite.name} has a method called {entry.shown!r} itself.",
-            "The entry needs a label of its own.",
-            f"--label {entry.shown}-elsewhere",
+            f"The suite {suite.name} has a method called {submission.shown!r} itself.",
+            "The submission needs a label of its own.",
+            f"--label {submission.shown}-elsewhere",
         )
 
 
-def _scale(entry: Entry, dataset: Dataset) -> int:
+def _scale(submission: Submission, dataset: Dataset) -> int:
     size = len(dataset.requests)
-    if entry.scale is not None and entry.scale > size:
+    if submission.scale is not None and submission.scale > size:
         raise UserError(
-            f"--scale {entry.scale} is above the size of the dataset {dataset.name}: {size} requests.",
+            f"--scale {submission.scale} is above the size of the dataset {dataset.name}: {size} requests.",
             hint=f"Give at most --scale {size}, or a larger dataset.",
         )
-    return size if entry.scale is None else entry.scale
+    return size if submission.scale is None else submission.scale
 
 
-def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec:
-    compared = entry.unedited is not None
-    unedited = next((model for model in suite.models if model.name == entry.unedited), None)
-    return RunSpec(
+def _run(suite: Suite, submission: Submission, scale: int, options: RunOptions) -> Run:
+    compared = submission.unedited is not None
+    unedited = next((model for model in suite.models if model.name == submission.unedited), None)
+    return Run(
         suite=suite.name,
-        model=entry.unedited or entry.model,
-        revision=(unedited.revision if unedited else None) if compared else entry.revision,
+        model=submission.unedited or submission.model,
+        revision=(unedited.revision if unedited else None) if compared else submission.revision,
         method=METHOD,
-        label=entry.shown,
-        hparams={},
-        seed=entry.seed,
+        label=submission.shown,
+        given=(),
+        seed=submission.seed,
         scales=(scale,),
         stream=(scale,),
         regime="batch",
@@ -164,11 +166,11 @@ def _run(suite: Suite, entry: Entry, scale: int, options: RunOptions) -> RunSpec
         talks=reads_talk(suite.metrics),
         capability=suite.capability,
         device=device_kind(options.device),
-        scored=Scored(entry.model, entry.revision, compared),
+        scored=Scored(submission.model, submission.revision, compared),
     )
 
 
-def weights(plan: Plan) -> Weights:
+def expected_seconds(plan: Plan) -> Seconds:
     """Return what :class:`editbench.base.progress.Progress` wants: one cell, which is all there is to do."""
     return {(run_label(*run.key), scale): 1.0 for run, scale in plan.cells()}
 
@@ -179,7 +181,7 @@ def uncompared(metrics: Sequence[str]) -> list[str]:
 
 
 def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Progress) -> Results:
-    """Measure what is missing of the entry; results go to ``root``. Raises :class:`UserError`."""
+    """Measure what is missing of the submission; results go to ``root``. Raises :class:`UserError`."""
     check_writable(root)  # before torch is imported: a mistake is answered at once
     from editbench.running.scorer import score
 

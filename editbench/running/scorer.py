@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.ledger import Ledger
     from editbench.models.lm import LM
-    from editbench.plan.runs import Plan, RunOptions, RunSpec
-    from editbench.plan.settings import Settings
+    from editbench.plan.runs import Plan, Run, RunOptions
+    from editbench.results.manifest import ByScale
     from editbench.results.store import Store
 
 Squares = Mapping[str, tuple[float, float]]
@@ -38,7 +38,7 @@ Squares = Mapping[str, tuple[float, float]]
 class Scorer(Runner):
     """Carries out a run whose model was edited elsewhere."""
 
-    def carry_out(self, run: RunSpec) -> None:
+    def carry_out(self, run: Run) -> None:
         """Measure the model, unless that is done. Raises :class:`BadModel` or :class:`StoreError`."""
         assert run.scored is not None
         if is_edit(run.scored.name):
@@ -66,7 +66,7 @@ class Scorer(Runner):
         )
         self._measured(measuring, lm, facts, {"source": lm.source, "weights_hash": lm.weights_hash})
 
-    def _measure_edit(self, run: RunSpec, folder: Path) -> None:
+    def _measure_edit(self, run: Run, folder: Path) -> None:
         """Put an exported edit into its unedited model, and measure that."""
         [scale] = run.scales
         lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
@@ -86,7 +86,7 @@ class Scorer(Runner):
         finally:
             ledger.revert()
 
-    def _there(self, run: RunSpec, scale: int, weights_hash: str, source: str) -> bool:
+    def _there(self, run: Run, scale: int, weights_hash: str, source: str) -> bool:
         """Whether this very model has been measured; raises :class:`StoreError` if another one has."""
         self._refuse_another(run, scale, weights_hash, source)
         if self._missing(run):
@@ -132,7 +132,7 @@ class Scorer(Runner):
         if self.options.device_map is None:
             lm.model.to(place)
 
-    def _refuse_another(self, run: RunSpec, scale: int, weights_hash: str, source: str) -> None:
+    def _refuse_another(self, run: Run, scale: int, weights_hash: str, source: str) -> None:
         """Raise :class:`StoreError` if this label's results at this scale are another model's."""
         known = (self.store.manifest(run) or {}).get("scored", {}).get(str(scale))
         if known is not None and known["weights_hash"] != weights_hash:
@@ -142,14 +142,14 @@ class Scorer(Runner):
                 f"Give another --label, or remove {self.store.run_folder(run)}.",
             )
 
-    def _note(self, run: RunSpec, scale: int, lm: LM, known: Mapping[str, str]) -> None:
+    def _note(self, run: Run, scale: int, lm: LM, known: Mapping[str, str]) -> None:
         """Write into the manifest which model was scored at this scale."""
         assert run.scored is not None
         found = self.store.manifest(run) or {}
         about = {"name": run.scored.name, **known, "shape": lm.shape.as_dict(), "compared": run.scored.compared}
         self.store.write_manifest(run, {**found, "scored": {**found.get("scored", {}), str(scale): about}})
 
-    def write_manifest(self, run: RunSpec, lm: LM | None, settings: Settings | None) -> None:
+    def write_manifest(self, run: Run, lm: LM | None, settings: ByScale | None) -> None:
         """Write what is measured, and keep which models were."""
         scored = (self.store.manifest(run) or {}).get("scored", {})
         super().write_manifest(run, lm, settings)

@@ -125,7 +125,7 @@ def _run(run: RunResult) -> dict[str, Any]:
         "name": method.get("name"),
         "cite": method.get("cite"),
         "hparams": method.get("hparams"),
-        "hparams_source": method.get("hparams_source"),
+        "settings": method.get("settings"),
         "dataset": _dataset(dataset),
         "protocol": {**manifest["protocol"], "hash": manifest["protocol_hash"]},
         "probes": manifest["probes"],

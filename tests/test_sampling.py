@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from editbench.cache import Cache
 from editbench.errors import Diverged, UserError
 from editbench.models.lm import LM
-from editbench.models.sample import _choose, ordinary_tokens, sample, self_text, trimmed
+from editbench.models.sampling import _choose, ordinary_tokens, sample, self_text, trimmed
 from editbench.testing.tiny import TINY_KINDS, tiny_lm
 
 STARTS = [[5, 9, 30], [7], [200, 11, 12, 13, 40, 41], [8, 8]]
