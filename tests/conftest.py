@@ -10,12 +10,14 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from editbench.models.lm import LM
+    from editbench.testing import OtherProcess
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if workers > 1:
@@ -46,6 +48,34 @@ def facts_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "load_dataset", load_dataset)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_index_of_lm_eval_is_read_once() -> Iterator[None]:
+    """Whose YAML of some 14,000 tasks takes 20 s; tests have caches of their own, and it is the same in each."""
+    from editbench.capability import index
+
+    read, kept = index._read, {}
+
+    def read_once(root: Path) -> Any:
+        if root != index.own_folder():
+            return read(root)
+        if root not in kept:
+            kept[root] = read(root)
+        return kept[root]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "_read", read_once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Iterator[OtherProcess]:
+    """One more process for the laws about other processes; started by the first test that asks for it."""
+    from editbench.testing import OtherProcess
+
+    with OtherProcess() as other:
+        yield other
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ from editbench.testing import OtherProcess, check_method
 
 PAGE = (Path(__file__).parents[1] / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def elsewhere() -> Iterator[OtherProcess]:
-    with OtherProcess() as other:
-        yield other
 
 
 def method_in(block: str) -> str:

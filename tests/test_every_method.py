@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -19,12 +19,6 @@ from editbench.plan.registry import load_method
 from editbench.testing import OtherProcess, check_method
 from editbench.testing.laws import LAWS
 from editbench.testing.tiny import tiny_lm
-
-
-@pytest.fixture(scope="module")
-def elsewhere() -> Iterator[OtherProcess]:
-    with OtherProcess() as other:
-        yield other
 
 
 @pytest.mark.parametrize("name", names(METHODS))

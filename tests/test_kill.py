@@ -162,7 +162,7 @@ def test_the_same_command_again_writes_nothing(model: Path, tmp_path: Path) -> N
 # -- real processes
 
 STORM = (f"none, {METHODS['locft-bf']}, ultraedit", "{sequential: 4}", "[3, 12]")
-KILLS = 4
+KILLS = 3
 
 
 def carried_out_by_a_child(folder: Path, model: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import culprits
@@ -76,12 +75,6 @@ CULPRITS: list[tuple[type[Method], set[str]]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def elsewhere() -> Iterator[OtherProcess]:
-    with OtherProcess() as other:
-        yield other
-
-
 @pytest.mark.parametrize("method", REFERENCES, ids=lambda method: method.name)
 def test_a_lawful_method_of_every_kind_obeys_every_law(method: type[Method], elsewhere: OtherProcess) -> None:
     results = check_method(method, elsewhere=elsewhere)
@@ -145,10 +138,12 @@ def test_a_wrong_hyper_parameter_is_one_error_before_any_law() -> None:
         check_method(Good, {"nonsense": 1})
 
 
-def test_a_weight_within_a_replaced_module_comes_back_from_a_checkpoint_and_from_a_file() -> None:
+def test_a_weight_within_a_replaced_module_comes_back_from_a_checkpoint_and_from_a_file(
+    elsewhere: OtherProcess,
+) -> None:
     from culprits import InsideAModule
 
-    results = check_method(InsideAModule, kinds=("llama",), laws=(RESUMED, SAVED, REVERT_STREAM))
+    results = check_method(InsideAModule, kinds=("llama",), laws=(RESUMED, SAVED, REVERT_STREAM), elsewhere=elsewhere)
     assert [one.status for one in results] == ["holds"] * 3, results
 
 

@@ -102,8 +102,6 @@ def hub(tmp_path, monkeypatch):
 
 def in_process(code, env):
     """Run code in a fresh process, for the hub's client reads its settings when it is imported."""
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **env}
     )
@@ -143,21 +141,39 @@ import sys
 from editbench.models import hashes, load
 read = []
 hashes._digest, digest = lambda tensor: read.append(1) or digest(tensor), hashes._digest
-lm = load.load_lm('some/tiny', dtype=sys.argv[1] if len(sys.argv) > 1 else 'float32')
-first = len(read)
-assert lm.model_hash == hashes.model_hash(lm.model)
-print(first, lm.weights_hash)
+for dtype in sys.stdin:
+    read.clear()
+    lm = load.load_lm('some/tiny', dtype=dtype.strip())
+    first = len(read)
+    assert lm.model_hash == hashes.model_hash(lm.model)
+    print(first, lm.weights_hash, flush=True)
 """
 
 
-def test_a_hub_models_hash_is_of_its_commit_and_its_files_checksums_and_reads_no_weight(hub, tmp_path):
+@pytest.fixture
+def hashed(hub):
+    """Load the hub's model in another process, of which the hub's client knows its settings; return what it says."""
+    command = [sys.executable, "-c", HASHED]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **hub}
+    ) as child:
+
+        def load(dtype="float32"):
+            print(dtype, file=child.stdin, flush=True)
+            read, name = child.stdout.readline().split()
+            return int(read), name
+
+        yield load
+
+
+def test_a_hub_models_hash_is_of_its_commit_and_its_files_checksums_and_reads_no_weight(hashed, tmp_path):
     snapshot = tmp_path / "hub" / "models--some--tiny" / "snapshots" / COMMIT
-    read, whole = in_process(HASHED, hub).split()
-    assert int(read) > 0  # files without a checksum in their names are read
+    read, whole = hashed()
+    assert read > 0  # files without a checksum in their names are read
     as_blobs(snapshot)
-    (read, named), (_, again) = (in_process(HASHED, hub).split() for _ in range(2))
-    assert (int(read), named) == (0, again)
-    bfloat16 = in_process(HASHED.replace("'float32'", "'bfloat16'"), hub).split()[1]
+    read, named = hashed()
+    assert (read, named) == (0, hashed()[1])
+    bfloat16 = hashed("bfloat16")[1]
     other = tiny_lm("llama", seed=1)
     (snapshot / "model.safetensors").unlink()
     other.model.save_pretrained(tmp_path / "other")
@@ -165,10 +181,10 @@ def test_a_hub_models_hash_is_of_its_commit_and_its_files_checksums_and_reads_no
     blob = snapshot.parents[1] / "blobs" / hashlib.sha256((tmp_path / "x").read_bytes()).hexdigest()
     (tmp_path / "x").rename(blob)
     (snapshot / "model.safetensors").symlink_to(blob)
-    changed = in_process(HASHED, hub).split()[1]
+    changed = hashed()[1]
     moved = snapshot.rename(snapshot.parent / COMMIT[::-1])
     (snapshot.parents[1] / "refs" / "main").write_text(moved.name)
-    assert len({whole, named, bfloat16, changed, in_process(HASHED, hub).split()[1]}) == 5
+    assert len({whole, named, bfloat16, changed, hashed()[1]}) == 5
 
 
 def test_a_large_local_model_is_read_once_until_its_files_change(folder, tmp_path, monkeypatch):

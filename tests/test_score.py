@@ -181,8 +181,6 @@ def test_without_the_unedited_model_capability_is_measured_and_has_no_ratio(
     assert ours["unedited"] is None and ours["difference_stderr"] is None
     again = invoke("--model", place / "locft-bf-5", *asked)
     assert again.exit_code == 0 and json.loads(again.stdout)["rows"] == [row]
-    refused = invoke("--model", place / "locft-bf-5", *asked, "--capability", "core_gramar")
-    assert refused.exit_code == 2 and "core_grammar" in refused.stderr
 
 
 def test_a_dataset_alone_is_asked_in_full_and_its_results_can_be_shown_again(

@@ -61,10 +61,3 @@ def test_an_installed_package_adds_its_method(site: Path) -> None:
 def test_the_documented_method_obeys_every_law(site: Path) -> None:
     done = editbench(site, "check", "--method", "one-step")
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_documented_method_works_through_the_side_door(tmp_path: Path) -> None:
-    path = tmp_path / "one_step.py"
-    path.write_text(documented_method())
-    done = editbench(tmp_path, "check", "--method", f"{path}:OneStep")
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -20,9 +20,10 @@ from editbench.errors import Diverged
 from editbench.method import WeightEdit
 from editbench.models.families import FAMILIES
 from editbench.models.lm import LM, ModelShape
+from editbench.plan.settings import origin_of, values_of
 from editbench.requests import Request
 from editbench.running.stream import Stream
-from editbench.testing import check_method
+from editbench.testing import OtherProcess, check_method
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
 
 EVERYTHING = {"llama": {"gate": [0, 2], "up": [1, 2], "down": [1, 2]}, "gpt2": {"up": [0, 2], "down": [1, 2]}}
@@ -150,8 +151,11 @@ def test_a_requests_signals_do_not_depend_on_those_beside_it(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("roles", [{"gate": [0], "up": [1, 2]}, {"down": [0, 2]}])
-def test_every_law_holds_for_input_and_for_output_projections(roles: dict[str, list[int]]) -> None:
-    assert not [r for r in check_method(UltraEdit, {"down": [], **roles}, kinds=("llama",)) if not r.passed]
+def test_every_law_holds_for_input_and_for_output_projections(
+    roles: dict[str, list[int]], elsewhere: OtherProcess
+) -> None:
+    results = check_method(UltraEdit, {"down": [], **roles}, kinds=("llama",), elsewhere=elsewhere)
+    assert not [result for result in results if not result.passed]
 
 
 def test_statistics_run_over_the_whole_stream() -> None:
@@ -237,8 +241,8 @@ def test_heuristics_are_gpt_js_places_at_every_depth() -> None:
 def test_published_settings_validate_and_name_a_family_and_a_source() -> None:
     entries = yaml.safe_load(Path(ultraedit.__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     assert {"llama-3-8b", "qwen2.5-7b", "mistral-7b", "gpt-j-6b"} <= set(entries) <= set(FAMILIES)
-    assert all(entry.pop("source") for entry in entries.values())
-    found = {family: UltraEdit.Hparams(**entry) for family, entry in entries.items()}
+    assert all(origin_of(entry).says for entry in entries.values())
+    found = {family: UltraEdit.Hparams(**values_of(entry)) for family, entry in entries.items()}
     assert found["llama-3-8b"].gate == tuple(range(11, 16)) and found["llama-3-8b"].up == tuple(range(18, 25))
     assert found["gpt-j-6b"].down == UltraEdit.heuristics(ModelShape("gptj", 28, 4096, 16384, 50400, 1))["down"]
 
