@@ -16,7 +16,7 @@ HALL = ("requests", "cache", "savepoint", "context", "edits", "ledger", "spaces"
 # from the ground up: a room imports those before it and none behind it; docs/design.md says what happens in each
 ROOMS = (
     *("errors", "base", "hall", "models", "metrics", "datasets", "capability", "plan", "results"),
-    *("analysis", "report", "publish", "measure", "locate", "running", "testing", "cli"),
+    *("analysis", "report", "publish", "measure", "locate", "running", "tune", "testing", "cli"),
 )
 TORCH_FREE = ("plan", "results", "analysis", "report", "publish")
 ENTRY = ("__init__", "__main__")

@@ -26,6 +26,7 @@ COMMANDS = (
     "list",
     "show",
     "check",
+    "tune",
     "locate",
     "completion",
 )
