@@ -54,7 +54,7 @@ def _best(tried: Sequence[Tried], keep: float, objective: str, look: Look) -> by
         axes.set_xlabel("hours of computing")
         axes.set_ylim(0, 1)
     panels[0].set_ylabel(f"best {objective} so far")
-    panels[-1].legend(loc="lower right")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right")
     return as_bytes(figure, "svg")
 
 
@@ -65,11 +65,11 @@ def _effects(here: Sequence[Tried], keep: float, objective: str, look: Look) -> 
     names = list(dict.fromkeys(name for one in here for name in one.hparams))
     columns = min(3, len(names))
     figure = look.figure(_ROW * -(-len(names) // columns), wide=True)
-    panels = figure.subplots(-(-len(names) // columns), columns, sharey=True, squeeze=False).flat
+    panels = list(figure.subplots(-(-len(names) // columns), columns, sharey=True, squeeze=False).flat)
     mark = look.marks[here[0].method]
     for axes, name in zip(panels, names, strict=False):
         _effect(axes, here, name, keep, mark.colour)
-    for axes in list(panels)[len(names) :]:
+    for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supylabel(objective)
     figure.suptitle(f"{shown(here[0].method)}, {here[0].scale:,} requests")
@@ -90,6 +90,8 @@ def _effect(axes: Axes, here: Sequence[Tried], name: str, keep: float, colour: s
         axes.set_xticks(range(len(words)), words)
     elif numbers and min(numbers) > 0 and max(numbers) > 30 * min(numbers):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")  # without the mathematics of powers
+        axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.set_xlabel(name)
     axes.set_ylim(0, 1)
 
