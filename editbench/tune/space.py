@@ -42,7 +42,7 @@ class SearchSpace:
             raise UserError(
                 f"{method.name} declares no space to search.",
                 "Expected a hyper-parameter such as lr: Annotated[float, LogRange(1e-5, 1e-1)].",
-                "See docs/settings.md, and editbench.spaces.",
+                "See docs/settings-by-hand.md, and editbench.spaces.",
             )
         return cls(spaces, shape.n_layers, own)
 
