@@ -21,7 +21,7 @@ from editbench.models.lm import LM
 from editbench.testing import tiny_lm
 from editbench.testing.damage import damaged
 
-SHIPPED_DATASETS = ("facts", "counterfact-100k")
+SHIPPED_DATASETS = ("facts", "counterfact-100k", "search")
 CONTINUED = [task for task in TASKS if task != "core_next_word"]
 
 

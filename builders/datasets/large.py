@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -62,7 +62,7 @@ def relations() -> tuple[Relation, ...]:
     )
 
 
-def _without_clashes(pools: Sequence[Pool]) -> list[Pool]:
+def without_clashes(pools: Sequence[Pool]) -> list[Pool]:
     """Leave a subject out of a relation that could contradict another one that edits it."""
     edited = {one.relation.name: {fact.subject for fact in one.edited} for one in pools}
     barred = {second: edited.get(first, set()) for first, second in CLASHING}
@@ -72,7 +72,7 @@ def _without_clashes(pools: Sequence[Pool]) -> list[Pool]:
     ]
 
 
-def _cut(pools: Sequence[Pool], size: int) -> list[Pool]:
+def cut(pools: Sequence[Pool], size: int) -> list[Pool]:
     """Cut the largest relation, its least known facts first, so that ``size`` requests are left."""
     excess = sum(len(one.edited) for one in pools) - size
     if excess < 0:
@@ -87,14 +87,14 @@ def _cut(pools: Sequence[Pool], size: int) -> list[Pool]:
 class _Questions:
     """Facts that requests ask about and none edits, numbered as they are first asked."""
 
-    def __init__(self, pools: Sequence[Pool]) -> None:
+    def __init__(self, pools: Sequence[Pool], for_locality: Container[str]) -> None:
         self.kept: list[Kept] = []
         self._numbers: dict[tuple[str, str], int] = {}
         self._same: dict[tuple[str, str], list[Fact]] = defaultdict(list)
         for one in pools:
             for fact in one.kept:
                 self._same[one.relation.name, fact.answer].append(fact)
-        self._locality = [one for one in pools if one.relation.name in ASKED_FOR_LOCALITY]
+        self._locality = [one for one in pools if one.relation.name in for_locality]
 
     def _number(self, relation: Relation, fact: Fact) -> int:
         key = (relation.name, fact.subject)
@@ -152,7 +152,7 @@ def _edits(one: Pool, questions: _Questions) -> Iterator[Edit]:
 
 def pools(chosen: Sequence[Relation]) -> list[Pool]:
     """Sort the facts of these relations into those to edit and those to keep."""
-    return without_edited(_without_clashes([pool(relation, NEIGHBOURS) for relation in chosen]))
+    return without_edited(without_clashes([pool(relation, NEIGHBOURS) for relation in chosen]))
 
 
 def _needed(relation: Relation, edits: Sequence[Edit]) -> list[tuple[str, dict[str, str]]]:
@@ -162,16 +162,21 @@ def _needed(relation: Relation, edits: Sequence[Edit]) -> list[tuple[str, dict[s
     return [(template, {name: table[name] for name in objects if name in table}) for template, table in tables]
 
 
-def build() -> Compact:
-    """Return the dataset; the same every time."""
-    sorted_out = _cut(pools(relations()), SIZE)
-    questions = _Questions(sorted_out)
-    edits = [edit for one in sorted_out for edit in _edits(one, questions)]
-    asked = {kept.relation for kept in questions.kept} | {edit.relation for edit in edits}
+def asked(pools: Sequence[Pool], for_locality: Container[str]) -> Compact:
+    """Return the requests of these pools; unrelated facts are drawn from the relations ``for_locality``."""
+    questions = _Questions(pools, for_locality)
+    edits = [edit for one in pools for edit in _edits(one, questions)]
+    named = {kept.relation for kept in questions.kept} | {edit.relation for edit in edits}
+    relations = [one.relation for one in pools]
     return Compact(
         edits,
         questions.kept,
-        {one.name: one.templates for one in relations() if one.name in asked},
-        {one.name: _needed(one, edits) for one in relations() if one.limit},
+        {one.name: one.templates for one in relations if one.name in named},
+        {one.name: _needed(one, edits) for one in relations if one.limit},
         SENTENCES,
     )
+
+
+def build() -> Compact:
+    """Return the dataset; the same every time."""
+    return asked(cut(pools(relations()), SIZE), ASKED_FOR_LOCALITY)

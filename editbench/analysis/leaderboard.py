@@ -15,7 +15,14 @@ from editbench.analysis.aggregate import Value, estimate, evaluate
 from editbench.analysis.capability import failures, with_one_test
 from editbench.analysis.contest import Contest, Grid, at_scale, is_tested, over_scales, read_grid, standings_of
 from editbench.analysis.multiple import Standing
-from editbench.analysis.notes import about_caps, about_failures, about_intervals, about_ranks, about_settings
+from editbench.analysis.notes import (
+    about_caps,
+    about_failures,
+    about_holdout,
+    about_intervals,
+    about_ranks,
+    about_settings,
+)
 from editbench.analysis.pareto import front
 from editbench.analysis.selection import choose_runs, key_of, merge_folders, provenance, refuse_mixing, several_machines
 from editbench.base.plain import shortened
@@ -187,6 +194,7 @@ def build(
             *about_intervals(rows, about),
             *about_ranks(rows, about, tests),
             *about_settings(chosen),
+            *about_holdout(chosen),
             *about_failures(chosen),
             *[*notes, *unread, *left_out, *other_tests, *failed],
             *machines,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from editbench.analysis.contest import FEWEST, is_tested
+from editbench.datasets.holdout import split_note
 from editbench.metrics import METRICS, CellMetric, Metric
 from editbench.plan.settings import Origin, in_words
 
@@ -100,6 +101,13 @@ def _units(about: About) -> str:
 def _by_document(names: Iterable[str]) -> list[Metric]:
     metrics = [METRICS[name] for name in names]
     return [metric for metric in metrics if isinstance(metric, CellMetric) and metric.by_document]
+
+
+def about_holdout(runs: Sequence[RunResult]) -> list[str]:
+    """Say how many requests of the dataset were held out, for settings to be searched on."""
+    held = [data for run in runs if (data := run.manifest["dataset"]).get("holdout")]
+    counts = {(data["whole_requests"], data["requests"], data["side"]) for data in held}
+    return [split_note(*one) for one in sorted(counts)]
 
 
 def about_settings(runs: Sequence[RunResult]) -> list[str]:

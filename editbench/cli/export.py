@@ -12,6 +12,7 @@ import click
 from editbench.cli.options import (
     CommaList,
     RegisteredName,
+    holdout_option,
     json_option,
     model_options,
     results_option,
@@ -30,6 +31,7 @@ from editbench.cli.output import Command, echo_json, say
 @click.option("--delta", is_flag=True, help="Only the edit, as edit.safetensors, for editbench.apply_edit.")
 @click.option("--scales", type=CommaList(int), help="The run's scales, if it had others than the suite's.")
 @click.option("--data", help="Read the requests from this file, or hub dataset (org/name@revision).")
+@holdout_option
 @click.option("--revision", help="Branch, tag or commit of a hub model that the suite does not pin.")
 @results_option
 @model_options
@@ -47,6 +49,7 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     from editbench.running.export import Wanted, carry_out, expected_seconds, prepare
 
     chosen = load_suite(suite).with_options(data=given["data"], revision=given["revision"])
+    chosen = chosen.with_holdout(given["holdout"])
     options = run_options(given)
     wanted = Wanted(**{name: given[name] for name in ("method", "scale", "to", "model", "seed", "scales", "delta")})
     prepared = prepare(chosen, wanted, options)
@@ -60,10 +63,10 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     if wanted.delta:
         say(f"How to apply it: {wanted.to / 'README.md'}")
     if not wanted.delta or about["edits"]:
-        say(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given['data']))}")
+        say(f"Measure it: {shlex.join(_score(suite, about, wanted.to, results, given))}")
 
 
-def _score(suite: str, about: dict[str, Any], to: Path, results: Path, data: str | None) -> list[str]:
+def _score(suite: str, about: dict[str, Any], to: Path, results: Path, given: dict[str, Any]) -> list[str]:
     """Return the command that measures the exported model as its run was measured."""
     model = about["model"]
     command = ["editbench", "score", "--model", str(to), "--unedited", model["name"], "--suite", suite]
@@ -71,7 +74,8 @@ def _score(suite: str, about: dict[str, Any], to: Path, results: Path, data: str
     usual = {
         "--seed": (str(about["seed"]), "0"),
         "--dtype": (model["dtype"], "float32"),
-        "--data": (data or "", ""),
+        "--data": (given["data"] or "", ""),
+        "--holdout": (str(given["holdout"] or ""), ""),
         "--results": (str(results), "results"),
     }
     return command + [part for name, (value, default) in usual.items() if value != default for part in (name, value)]

@@ -90,6 +90,15 @@ def results_option(command: Command) -> Command:
     )(command)
 
 
+def holdout_option(command: Command) -> Command:
+    """Add ``--holdout``."""
+    return click.option(
+        "--holdout",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Leave this share of the subjects out, for settings to be searched on.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout, and nothing else.")(command)

@@ -15,6 +15,7 @@ from editbench.cli.options import (
     CommaList,
     Hours,
     RegisteredName,
+    holdout_option,
     json_option,
     model_options,
     question_options,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--method", "added", multiple=True, type=RegisteredName("method"), help="Add ./file.py:Class or a name.")
 @click.option("--models", type=CommaList(), help="Instead of the suite's: names, hub ids, folders, GGUF files.")
 @click.option("--data", help="Read the requests from this file, or hub dataset (org/name@revision).")
+@holdout_option
 @click.option("--revision", help="Pin the hub models that the suite does not pin.")
 @click.option("--seeds", type=CommaList(int), help="Instead of the suite's.")
 @click.option("--scales", type=CommaList(int), help="Numbers of edits to measure at, instead of the suite's.")
@@ -67,11 +69,12 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
 
     choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")
     chosen = load_suite(suite).with_options(add_methods=given["added"], **{name: given[name] for name in choices})
-    chosen = chosen.with_settings(given["settings"], given["sets"])
+    chosen = chosen.with_holdout(given["holdout"]).with_settings(given["settings"], given["sets"])
     options = run_options(given)
     prepared = prepare(with_capability(chosen, given), options)
-    for line in strangers(prepared.plan.suite):
-        say(line, err=True)
+    for line in (*strangers(prepared.plan.suite), prepared.dataset.split_note):
+        if line:
+            say(line, err=True)
     if given["hours"]:
         prepared = _within(prepared, given["hours"], results, options.device)
     if dry_run:

@@ -12,6 +12,7 @@ import click
 from editbench.cli.leaderboard import show_hint
 from editbench.cli.options import (
     RegisteredName,
+    holdout_option,
     json_option,
     model_options,
     question_options,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--suite", type=RegisteredName("suite"), help="Take dataset, protocol, probes and metrics from it.")
 @click.option("--dataset", help="Without a suite: what was written, a name, file or hub id.")
 @click.option("--data", help="The file to read the requests from, or hub dataset (org/name@revision).")
+@holdout_option
 @click.option("--scale", type=click.IntRange(min=1), help="How many requests, in the order of --seed; default: all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the requests' order.")
 @click.option("--label", default="", help="What tables call it; default: the end of the model's name.")
@@ -52,7 +54,7 @@ def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     from editbench.models.device import check_device
     from editbench.running.score import Submission, carry_out, expected_seconds, prepare, uncompared
 
-    suite = with_capability(_suite(given), given)
+    suite = with_capability(_suite(given).with_holdout(given["holdout"]), given)
     submission = Submission(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
     options = run_options(given)
     prepared = prepare(suite, submission, options)

@@ -84,8 +84,11 @@ class Compact:
     sentences: Sequence[str]
 
 
-def write(data: Compact, path: Path, notice: Mapping[str, str]) -> None:
-    """Write a dataset; ``notice`` goes into the file's metadata as it is."""
+def write(data: Compact, path: Path, notice: Mapping[str, str], *, lean: bool = False) -> None:
+    """Write a dataset; ``notice`` goes into the file's metadata as it is.
+
+    ``lean`` leaves out Arrow's own copy of the metadata, which would make a small file a fifth larger.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -115,8 +118,11 @@ def write(data: Compact, path: Path, notice: Mapping[str, str]) -> None:
             columns[f"{name}_{place}"] = pa.array([*none, *column], kind)
     shared = {"templates": data.templates, "follows": data.follows, "sentences": data.sentences}
     metadata = {**notice, SHARED.decode(): json.dumps(shared, ensure_ascii=False, separators=(",", ":"))}
-    table = pa.table(columns).replace_schema_metadata(metadata)
-    pq.write_table(table, path, compression="zstd", compression_level=19, store_schema=True)
+    table = pa.table(columns) if lean else pa.table(columns).replace_schema_metadata(metadata)
+    with pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=19, store_schema=True) as writer:
+        writer.write_table(table)
+        if lean:
+            writer.add_key_value_metadata(metadata)
 
 
 def read(path: Path, prefix: str) -> list[Request]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 
 from editbench.base.plugins import blamed, names
-from editbench.datasets import forms, native, quality
+from editbench.datasets import forms, holdout, native, quality
 from editbench.datasets.files import check_source, is_hub_id, looks_like_path, read_source
 from editbench.datasets.quality import FaultReport
 from editbench.datasets.readers import PUBLISHED, require_path
@@ -34,6 +34,9 @@ class Dataset:
     source: file name, or hub id with its revision.
     faults: what the quality checks found.
     target_field: the field that is written, resolved from ``default``.
+    whole_hash, whole_requests: hash and number of the requests before any were held out; those above where none were.
+    holdout: share of the subjects that is held out (:mod:`editbench.datasets.holdout`), or None.
+    side: ``rest`` if ``requests`` are those that are not held out, else ``search``.
     """
 
     name: str
@@ -42,6 +45,29 @@ class Dataset:
     source: str
     faults: FaultReport
     target_field: str
+    whole_hash: str = ""
+    whole_requests: int = 0
+    holdout: float | None = None
+    side: str = "rest"
+
+    @property
+    def split(self) -> dict[str, str | int | float]:
+        """What is held out, as plain values, for manifests; empty where nothing is."""
+        if self.holdout is None:
+            return {}
+        return {
+            "holdout": self.holdout,
+            "side": self.side,
+            "whole_hash": self.whole_hash,
+            "whole_requests": self.whole_requests,
+        }
+
+    @property
+    def split_note(self) -> str:
+        """A sentence that says how many requests are held out; "" where none are."""
+        if self.holdout is None:
+            return ""
+        return holdout.split_note(self.whole_requests, len(self.requests), self.side)
 
 
 def content_hash(requests: Iterable[Request]) -> str:
@@ -143,11 +169,13 @@ def _without_refused(
 
 
 @_no_collection()
-def load_dataset(spec: str | DatasetSpec) -> Dataset:
-    """Read, check and hash a dataset.
+def load_dataset(spec: str | DatasetSpec, held_out: int = 1) -> Dataset:
+    """Read, check and hash a dataset, or the side of it that the spec asks for.
+
+    If the spec has a holdout, at least ``held_out`` requests (1 or more) must be in it, and one must not.
 
     Raises :class:`UnknownName` for a name that is no dataset, :class:`BadData` for a file, record or field that is not
-    as documented and for refused faults (unless the spec says ``on_fault: drop``), and
+    as documented, for refused faults (unless the spec says ``on_fault: drop``) and for too small a holdout, and
     :class:`~editbench.errors.BadPlugin` for a reader that cannot be loaded.
     """
     spec = DatasetSpec.parse(spec)
@@ -163,4 +191,26 @@ def load_dataset(spec: str | DatasetSpec) -> Dataset:
     kept, dropped = _without_refused(requests, unreadable, source, spec.on_fault == "drop")
     if not kept:
         raise BadData(f"{source} holds no request that can be edited.", "Expected at least one.")
-    return Dataset(spec.name, tuple(kept), content_hash(kept), source, quality.check(kept, dropped), target)
+    if spec.holdout is not None:
+        holdout.refuse_too_small(kept, spec.holdout, held_out, source)
+    wanted, whole = _wanted(kept, spec), content_hash(kept)
+    return Dataset(
+        name=spec.name,
+        requests=tuple(wanted),
+        content_hash=whole if spec.holdout is None else content_hash(wanted),
+        source=source,
+        faults=quality.check(wanted, dropped),
+        target_field=target,
+        whole_hash=whole,
+        whole_requests=len(kept),
+        holdout=spec.holdout,
+        side=spec.side,
+    )
+
+
+def _wanted(requests: list[Request], spec: DatasetSpec) -> list[Request]:
+    """Return the side that the spec asks for."""
+    if spec.holdout is None:
+        return requests
+    rest, search = holdout.split(requests, spec.holdout)
+    return search if spec.side == "search" else rest

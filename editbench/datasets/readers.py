@@ -68,6 +68,11 @@ def counterfact_100k(spec: DatasetSpec) -> list[Request]:
     return compact.read(_shipped(spec, "counterfact-100k.parquet"), "cf-")
 
 
+def search(spec: DatasetSpec) -> list[Request]:
+    """Return the shipped requests to search settings on: no other shipped dataset names their subjects."""
+    return compact.read(_shipped(spec, "search.parquet"), "search-")
+
+
 def counterfact(spec: DatasetSpec) -> Rows:
     """Return CounterFact, in ROME's layout or EasyEdit's reduced one."""
     return _published(spec, "auto")

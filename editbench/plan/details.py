@@ -47,10 +47,13 @@ def find(name: str) -> str:
     raise UnknownName("suite, method, dataset, metric or model", name, known, "See them all: editbench list")
 
 
-def describe(noun: str, name: str) -> Details:
-    """Return what is known about a suite, method, dataset, metric or model. Raises :class:`UserError`."""
+def describe(noun: str, name: str, holdout: float | None = None) -> Details:
+    """Return what is known about a suite, method, dataset, metric or model; of a dataset, what a holdout leaves.
+
+    Raises :class:`UserError`.
+    """
     with blamed(f"The {noun} {name!r} cannot be shown"):
-        return _DESCRIBERS[noun](name)
+        return _dataset(name, holdout) if noun == "dataset" else _DESCRIBERS[noun](name)
 
 
 def _suite(name: str) -> Details:
@@ -93,13 +96,14 @@ def _method(name: str) -> Details:
     return Details(lines, data)
 
 
-def _dataset(name: str) -> Details:
-    from editbench.datasets import load_dataset
+def _dataset(name: str, holdout: float | None = None) -> Details:
+    from editbench.datasets import DatasetSpec, load_dataset
 
-    found = load_dataset(name)
+    found = load_dataset(DatasetSpec(name=name, holdout=holdout))
     faults = asdict(found.faults)
     lines = [
         f"{found.name}: {len(found.requests):,} requests from {found.source}",
+        *([found.split_note] if found.split_note else []),
         f"hash: {found.content_hash}",
         f"target field: {found.target_field}",
         f"highest possible exact match: {found.faults.ceiling:.4f}",
@@ -113,6 +117,7 @@ def _dataset(name: str) -> Details:
         "source": found.source,
         "hash": found.content_hash,
         "requests": len(found.requests),
+        **found.split,
         "target_field": found.target_field,
         "faults": faults,
         "examples": [asdict(request) for request in shown],

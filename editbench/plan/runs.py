@@ -364,8 +364,9 @@ def check_scales(plan: Plan, dataset: Dataset) -> None:
     """Raise :class:`UserError` if a scale is larger than the dataset."""
     size, largest = len(dataset.requests), plan.suite.measured[-1]
     if largest > size:
+        left = f" ({dataset.split_note.rstrip('.')})" if dataset.split_note else ""
         with plan.suite.at("scales"):
             raise UserError(
-                f"The scale {largest} is above the size of the dataset {dataset.name}: {size} requests.",
+                f"The scale {largest} is above the size of the dataset {dataset.name}: {size} requests{left}.",
                 hint=f"Measure fewer: --max-scale {size}, or choose a larger dataset.",
             )

@@ -257,6 +257,14 @@ class Suite(_Strict):
         chosen |= {key: list(v) if isinstance(v, Sequence) else v for key, v in given.items() if v is not None}
         return self._replaced(chosen)
 
+    def with_holdout(self, share: float | None, side: Literal["rest", "search"] = "rest") -> Suite:
+        """Return this suite over what is left of its dataset when a share of the subjects is held out, or over that.
+
+        None leaves the suite as it is. Raises :class:`UserError` for what is no share.
+        """
+        chosen = {} if share is None else {"dataset": {**self.dataset.model_dump(), "holdout": share, "side": side}}
+        return self._replaced(chosen)
+
     def with_capability(self, tasks: Sequence[str]) -> Suite:
         """Return this suite with these capability tasks, with its other settings about them; none at all if empty."""
         if not tasks:

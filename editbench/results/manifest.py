@@ -68,6 +68,7 @@ def _data(run: Run, dataset: Dataset) -> dict[str, Any]:
         "source": dataset.source,
         "hash": dataset.content_hash,
         "requests": len(dataset.requests),
+        **dataset.split,
         "target_field": dataset.target_field,
         "faults": asdict(dataset.faults),
         "given": run.dataset.model_dump(),

@@ -56,6 +56,11 @@ class _Data(_Shape):
     name: str
     hash: str
     target_field: str
+    requests: int = 0
+    holdout: float | None = None
+    side: str = ""
+    whole_hash: str = ""
+    whole_requests: int = 0
     faults: dict[str, Any] = Field(default_factory=dict)
 
 
