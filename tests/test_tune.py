@@ -509,3 +509,52 @@ def test_figures_are_the_same_bytes_for_the_same_trials_and_one_per_method_and_s
     assert drawn == again and list(drawn) == ["best.svg", "effects-toy-8.svg"]
     assert b"rate" in drawn["effects-toy-8.svg"]
     assert dict(files([tried(0, None, outcome="failed")], 0.9, "harmonic")) == {}
+
+
+# -- a user's own requests
+
+
+def test_what_was_held_out_to_search_on_is_left_out_of_runs_by_itself(model: Path, tmp_path: Path) -> None:
+    import json
+
+    data = tmp_path / "mine.jsonl"
+    rows = [
+        {
+            "prompt": f"The mayor of Town{n} is",
+            "subject": f"Town{n}",
+            "target_new": "Ann",
+            "target_true": "Bob",
+            "probes": [],
+        }
+        for n in range(40)
+    ]
+    data.write_text("".join(json.dumps({"id": str(n), **row}) + "\n" for n, row in enumerate(rows)))
+    done = tune(
+        "locft-bf", "--model", model, "--data", data, "--holdout", 0.5, "--scales", 4, "--trials", 1, "--keep", 0,
+        "--objective", "reliability", "--name", "mine", "--results", tmp_path, "--device", "cpu", "-q",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    settings = tmp_path / "tune" / "mine" / "settings.yaml"
+    held = read_settings(settings).holdout
+    assert held is not None and held.share == 0.5
+
+    suite = tmp_path / "small.yaml"
+    text = f"name: small\ntitle: Small\ndataset: '{data}'\nmodels: ['{model}']\nmethods: [locft-bf]\nscales: [4]\n"
+    suite.write_text(text + "probes: {rephrase: 0, neighbour: 0, locality: 0}\nmetrics: [reliability]\n")
+    run = ["run", "--suite", str(suite), "--dry-run"]
+    plain = CliRunner().invoke(cli, run, prog_name="editbench")
+    with_them = CliRunner().invoke(cli, [*run, "--settings", str(settings)], prog_name="editbench")
+    assert "held out" not in plain.stderr and "of 40 requests are held out" in with_them.stderr, with_them.output
+    searched = {
+        request.id for request in load_dataset(DatasetSpec(name=str(data), holdout=0.5, side="search")).requests
+    }
+    left = {request.id for request in load_dataset(DatasetSpec(name=str(data), holdout=0.5)).requests}
+    assert searched and not searched & left and len(searched | left) == 40
+
+
+def test_a_holdout_too_small_for_the_scale_says_how_large_it_must_be(model: Path, tmp_path: Path) -> None:
+    done = tune("locft-bf", "--model", model, "--data", "x.jsonl", "--holdout", 0.5, "--results", tmp_path / "r")
+    assert done.exit_code == 2 and "x.jsonl" in done.stderr
+    arguments = ("locft-bf", "--model", model, "--data", "facts", "--holdout", 0.001, "--results", tmp_path / "r")
+    done = tune(*arguments)
+    assert done.exit_code == 2 and "Type --holdout 0." in done.stderr and not (tmp_path / "r").exists()

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from editbench.datasets import load_dataset
 from editbench.datasets.files import is_hub_id
 from editbench.errors import UserError
 from editbench.models.builtin import ALIASES
@@ -92,6 +93,21 @@ def check_files(suite: Suite) -> None:
         known = {method.method for method in suite.methods}
         if not known & set(found.settings):
             raise UserError(f"{path} holds settings for {', '.join(found.settings)}, and this runs {', '.join(known)}.")
+
+
+def without_searched(suite: Suite) -> Suite:
+    """Return a suite that leaves out the requests which its files of settings were searched on.
+
+    Raises :class:`UserError` for a file or a dataset that cannot be read.
+    """
+    shares = [0.0]
+    for path in (*suite.settings_files, *suite.given.files):
+        held = _read(path).holdout
+        if held is not None:
+            whole = load_dataset(suite.dataset.model_copy(update={"holdout": None, "side": "rest"}))
+            shares += [held.share] if held.hash == whole.content_hash else []
+    least = max(shares)
+    return suite if least <= (suite.dataset.holdout or 0.0) else suite.with_holdout(least)
 
 
 def strangers(suite: Suite) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from editbench.base.files import check_writable
 from editbench.errors import UnknownName
+from editbench.plan.overrides import without_searched
 from editbench.plan.runs import DType, Plan, RunOptions, bind, check_names, check_scales, make_plan
 from editbench.plan.suite import Suite, load_suite
 from editbench.results.store import Store
@@ -33,6 +34,8 @@ def prepare(suite: Suite, options: RunOptions) -> Prepared:
 
     if options.dtype not in get_args(DType):
         raise UnknownName("dtype", options.dtype, get_args(DType))
+    with suite.at("dataset"):
+        suite = without_searched(suite)
     plan = make_plan(suite, options)
     check_names(plan, options.trust_task_code)
     with suite.at("dataset"):

@@ -54,7 +54,7 @@ def _best(tried: Sequence[Tried], keep: float, objective: str, look: Look) -> by
         axes.set_xlabel("hours of computing")
         axes.set_ylim(0, 1)
     panels[0].set_ylabel(f"best {objective} so far")
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right upper")
     return as_bytes(figure, "svg")
 
 

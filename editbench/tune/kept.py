@@ -53,7 +53,7 @@ def claim_folder(folder: Path, frame: Frame) -> None:
 def write(folder: Path, frame: Frame, budget: Budget, tried: Sequence[Tried], about: Mapping[str, Any]) -> Path:
     """Write settings and trials; return the file of settings.
 
-    ``about``: what :func:`about_model` and :func:`about_requests` say.
+    ``about``: ``model`` (:func:`about_model`), and what :func:`about_requests` says.
     """
     path = folder / SETTINGS
     replace_file(folder / TRIALS, _table(tried).encode())
@@ -145,5 +145,9 @@ def _today() -> str:
 
 
 def about_requests(dataset: Dataset) -> dict[str, Any]:
-    """Return which requests were searched on."""
-    return {"dataset": dataset.name, "hash": dataset.content_hash, "requests": len(dataset.requests)}
+    """Return which requests were searched on, and where they are a user's, which runs therefore leave out."""
+    told = {"dataset": dataset.name, "hash": dataset.content_hash, "requests": len(dataset.requests)}
+    if dataset.holdout is None:
+        return {"requests": told}
+    held = {"data": dataset.source, "hash": dataset.whole_hash, "share": dataset.holdout}
+    return {"requests": told, "holdout": held}

@@ -57,7 +57,7 @@ def check(methods: Sequence[str], frame: Frame) -> Dataset:
     ranges(frame.scales)
     for name in methods:
         SearchSpace.of(load_method(name), ModelShape("", 1, 1, 1, 1, 1), {})
-    dataset = load_dataset(frame.dataset)
+    dataset = load_dataset(frame.dataset, held_out=frame.scales[-1])
     if len(dataset.requests) < frame.scales[-1]:
         raise UserError(
             f"There are {len(dataset.requests):,} requests to search on, and --scales asks for {frame.scales[-1]:,}.",
@@ -88,7 +88,7 @@ def search(
 
     bench = Bench(frame, dataset, folder / TRIALS, options, progress)
     tasks = [Task(method, scale) for scale in frame.scales for method in methods]
-    about: dict[str, Any] = {"requests": about_requests(dataset)}
+    about: dict[str, Any] = about_requests(dataset)
 
     def finished(last: Tried, left: float) -> None:
         tried = [one for task in tasks for one in seeker.tried(task)]
@@ -139,7 +139,7 @@ def study_location(
     from editbench.tune.location import Study
 
     bench = Bench(frame, dataset, folder / TRIALS, options, progress)
-    about = {"model": about_model(bench.model(), frame), "requests": about_requests(dataset)}
+    about = {"model": about_model(bench.model(), frame), **about_requests(dataset)}
     so_far: list[Seen] = []
 
     def tried(one: Seen, done: int, number: int) -> None:

@@ -32,7 +32,7 @@ _ROW = 0.22
 def write(folder: Path, frame: Frame, method: str, seen: Sequence[Seen], about: Mapping[str, Any]) -> Path:
     """Write the places, their heat maps and the settings; return the file of settings.
 
-    ``about``: ``model`` and ``requests``, as a search has them.
+    ``about``: as a search has it.
     """
     replace_file(folder / PLACES, _table(seen).encode())
     path = folder / SETTINGS
@@ -60,6 +60,7 @@ def _settings(path: Path, frame: Frame, method: str, seen: Sequence[Seen], about
             "date": today,
             "places": PLACES,
         },
+        **({"holdout": about["holdout"]} if about.get("holdout") else {}),
         "settings": entries,
     }
 
