@@ -10,10 +10,20 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from editbench.errors import UserError
 from editbench.method import Edit, Hparams, Method
+from editbench.models.roles import Module
 from editbench.requests import Request
 from editbench.spaces import Choice, Depth, LogRange
 
@@ -28,14 +38,32 @@ if TYPE_CHECKING:
 MID_DEPTH = 21 / 32
 
 
+def _each_once(value: Any, checked: ValidatorFunctionWrapHandler) -> int | tuple[int, ...]:
+    """Return blocks upwards, each once, and a single one as its number: what is one training has one name."""
+    try:
+        found: int | tuple[int, ...] = checked(value)
+    except ValidationError:
+        found = ()
+    if found == ():
+        raise PydanticCustomError("blocks", "Input should be the number of a block, or a list such as [21, 22]")
+    if isinstance(found, int):
+        return found
+    blocks = tuple(sorted(set(found)))
+    return blocks if len(blocks) > 1 else blocks[0]
+
+
+Place = Annotated[int | tuple[int, ...], WrapValidator(_each_once)]
+
+
 class FineTuneHparams(Hparams):
     """Hyper-parameters of fine-tuning.
 
     Attributes
     ----------
-    layer: which block, from 0.
-    module: which of its weights: the MLP's output projection (``down``), its input projection (``up``), or the whole
-        block (``block``).
+    layer: which block, from 0, or several: ``[21, 22]``.
+    module: which of its weights: the MLP's output projection (``down``), one of its input projections (``up``,
+        ``gate``), one of attention's (``q``, ``k``, ``v``, ``o``), all of attention's (``attention``) or of the MLP's
+        (``mlp``), or all parameters of the block (``block``).
     lr: Adam's learning rate.
     weight_decay: Adam's L2 term.
     passes: most passes over a request: steps on it (depth-first) or epochs (breadth-first).
@@ -45,14 +73,19 @@ class FineTuneHparams(Hparams):
     clamp: largest change of any single weight (the L∞ constraint of FT-L), or none.
     """
 
-    layer: Annotated[int, Depth()]
-    module: Annotated[Literal["down", "up", "block"], Choice(("down", "up", "block"))] = "down"
+    layer: Annotated[Place, Depth()]
+    module: Annotated[Module, Choice(("down", "up", "mlp", "block"))] = "down"
     lr: Annotated[PositiveFloat, LogRange(1.0e-5, 1.0e-1)] = 5.0e-4
     weight_decay: NonNegativeFloat = 0.0
     passes: PositiveInt = 25
     stop_loss: NonNegativeFloat = 1.0e-2
     loss: Literal["target-tokens", "last-prompt-token"] = "target-tokens"
     clamp: PositiveFloat | None = None
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that are trained, upwards."""
+        return (self.layer,) if isinstance(self.layer, int) else self.layer
 
 
 class BreadthFirstHparams(FineTuneHparams):
@@ -92,12 +125,14 @@ class FineTune(Method):
     def flops(cls, shape: ModelShape, hparams: FineTuneHparams, n_requests: int, tokens: float) -> float:
         """Return the floating-point operations of an edit that uses all its passes.
 
-        Two per weight and token forwards, two backwards, above the tuned block; the vocabulary at a third of the
-        tokens; everything below once.
+        Two per weight and token forwards, two backwards, above the lowest tuned block; two per tuned weight; the
+        vocabulary at a third of the tokens; everything below once.
         """
-        above = (shape.n_layers - hparams.layer) * shape.parameters
-        step = 4 * above + 4 * shape.vocab * shape.hidden / 3
-        return n_requests * tokens * (2 * hparams.layer * shape.parameters + hparams.passes * step)
+        below = min(hparams.blocks)
+        above = (shape.n_layers - below) * shape.parameters
+        tuned = len(hparams.blocks) * _weights_in(hparams.module, shape)
+        step = 4 * above + 2 * tuned + 4 * shape.vocab * shape.hidden / 3
+        return n_requests * tokens * (2 * below * shape.parameters + hparams.passes * step)
 
     def supports(self, lm: LM) -> str | None:
         """Refuse a block or a projection the model has not."""
@@ -109,10 +144,8 @@ class FineTune(Method):
 
     def weight_names(self, lm: LM) -> list[str]:
         """Return the full names of the weights to train. Raises ``UserError`` naming what the model has."""
-        layout, layer, module = lm.layout, self.hparams.layer, self.hparams.module
-        if module == "block":
-            return layout.block_parameters(lm.model, layer)
-        return [layout.weight_name(layer, module)]
+        layout, module = lm.layout, self.hparams.module
+        return [name for block in self.hparams.blocks for name in layout.weights_of(lm.model, block, module)]
 
     def edit(self, lm: LM, requests: Sequence[Request], rng: torch.Generator) -> Edit:
         """Train the chosen weights on ``requests`` and return how they changed (float32)."""
@@ -123,6 +156,14 @@ class FineTune(Method):
     @abstractmethod
     def fit(self, trainer: Trainer, rng: torch.Generator) -> None:
         """Train on the trainer's examples in this method's order."""
+
+
+def _weights_in(module: Module, shape: ModelShape) -> int:
+    """Return about how many weights a part of one block has; keys and values are taken to be as wide as queries."""
+    matrix, square = shape.mlp * shape.hidden, shape.hidden**2
+    attention = min(4 * square, max(square, shape.parameters - 2 * matrix))
+    sizes = {"block": shape.parameters, "attention": attention, "mlp": shape.parameters - attention}
+    return sizes.get(module, square if module in ("q", "k", "v", "o") else matrix)
 
 
 class BreadthFirst(FineTune):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from editbench_methods.ft_depth_first import FTDepthFirst
 from editbench_methods.locft_bf import LocFTBF
 
 from editbench.base.seeds import torch_generator
-from editbench.errors import Diverged
+from editbench.errors import Diverged, UserError
 from editbench.method import WeightEdit
-from editbench.models.lm import LM
+from editbench.models.lm import LM, ModelShape
+from editbench.models.roles import Module
+from editbench.plan.settings import validated
 from editbench.requests import Request
 from editbench.savepoint import Savepoint
 from editbench.testing.tiny import TINY_KINDS, tiny_lm, tiny_requests
@@ -106,6 +109,10 @@ CASES = [
     (LocFTBF, {"layer": 2, "lr": 1e-2, "passes": 40, "batch_size": 3, "stop_loss": 2.5}),
     (LocFTBF, {"layer": 2, "lr": 1e-3, "passes": 9, "batch_size": 2, "max_batches": 7}),
     (LocFTBF, {"layer": 2, "lr": 3e-2, "passes": 40, "batch_size": 2, "stop_loss": 1.8, "rest": 2}),
+    (FTDepthFirst, {"layer": (1, 2), "module": "mlp", "lr": 1e-3, "passes": 4}),
+    (FTBreadthFirst, {"layer": (0, 2), "module": "attention", "lr": 1e-3, "passes": 3, "batch_size": 2}),
+    (LocFTBF, {"layer": (1, 2), "lr": 1e-3, "passes": 3, "batch_size": 4}),
+    (LocFTBF, {"layer": (0, 1, 2), "module": "block", "lr": 1e-3, "passes": 2, "batch_size": 4}),
 ]
 
 
@@ -133,6 +140,79 @@ def test_the_loss_curve_equals_the_plain_loops_on_every_layout(kind: str) -> Non
         assert trainer.losses_and_gradients(range(4)).mean().item() == pytest.approx(expected, rel=1e-4)
         trainer.step()
         plain.step()
+
+
+# what is one matrix cannot be trained in part
+FUSED = {"gpt2": "q k v", "gpt_neox": "q k v", "phi3": "q k v gate up"}
+NO_GATE = ("gpt2", "gptj", "gpt_neox", "opt", "phi")
+
+
+@pytest.mark.parametrize("module", get_args(Module))
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_every_module_of_any_blocks_trains_as_in_the_plain_loop(kind: str, module: Module) -> None:
+    requests = tiny_requests(3)
+    for layer in (1, (0, 2)):
+        lm, other = tiny_lm(kind), tiny_lm(kind)
+        method = LocFTBF(LocFTBF.Hparams(layer=layer, module=module, lr=1e-3, batch_size=3, passes=1))
+        reason = method.supports(lm)
+        if module in FUSED.get(kind, "").split():
+            assert reason is not None and "are one matrix" in reason
+            continue
+        if module == "gate" and kind in NO_GATE:
+            assert reason is not None and "no projection 'gate'" in reason
+            continue
+        assert reason is None
+        data = engine.examples(lm, requests, "target-tokens")
+        trainer, plain = engine.Trainer(lm, method.weight_names(lm), data, method.hparams), PlainLoop(other, method)
+        for _ in range(3):
+            expected = plain.gradients(requests)
+            assert trainer.losses_and_gradients(range(3)).mean().item() == pytest.approx(expected, rel=1e-4)
+            for name, parameter in zip(plain.names, plain.parameters, strict=True):
+                assert parameter.grad is not None and trainer.weights[name].grad is not None
+                torch.testing.assert_close(trainer.weights[name].grad, parameter.grad, rtol=1e-3, atol=2e-6)
+            trainer.step()
+            plain.step()
+
+
+def test_a_module_is_all_of_its_weights_in_all_of_its_blocks() -> None:
+    lm = tiny_lm("qwen3")
+
+    def named(layer: int | tuple[int, ...], module: Module) -> list[str]:
+        names = LocFTBF(LocFTBF.Hparams(layer=layer, module=module)).weight_names(lm)
+        return sorted(name.removeprefix("model.layers.").removesuffix(".weight") for name in names)
+
+    assert named((0, 2), "q") == ["0.self_attn.q_proj", "2.self_attn.q_proj"]
+    assert named(1, "attention") == [f"1.self_attn.{part}_proj" for part in "koqv"]
+    assert named(1, "mlp") == [f"1.mlp.{part}_proj" for part in ("down", "gate", "up")]
+    assert set(named((0, 1), "block")) == {
+        name.removeprefix("model.layers.").removesuffix(".weight")
+        for name, _ in lm.model.named_parameters()
+        if name.startswith(("model.layers.0.", "model.layers.1."))
+    }
+
+
+def test_the_same_blocks_are_one_value_however_they_are_written() -> None:
+    assert LocFTBF.Hparams(layer=[1]).layer == LocFTBF.Hparams(layer=(1, 1)).layer == 1
+    assert LocFTBF.Hparams(layer=[2, 1]).layer == (1, 2)
+    assert LocFTBF.Hparams(layer=2).model_dump(mode="json")["layer"] == 2
+
+
+@pytest.mark.parametrize("value", ["x", [], [1, "x"], 1.5])
+def test_what_is_no_block_is_refused_and_says_what_is(value: object) -> None:
+    with pytest.raises(UserError, match=r"hyper-parameter layer = .*a list such as \[21, 22\]"):
+        validated(LocFTBF, {"layer": value})
+
+
+def test_an_edit_of_several_blocks_is_as_long_as_its_lowest_block_and_its_weights_make_it() -> None:
+    def flops(layer: int | tuple[int, ...], module: Module = "down") -> float:
+        shape = ModelShape("llama", 10, 4, 8, 100, 4 * 16 + 3 * 32)
+        return LocFTBF.flops(shape, LocFTBF.Hparams(layer=layer, module=module, batch_size=1), 2, 5.0)
+
+    assert flops(3) < flops((3, 7)) < flops((3, 7, 8)) < flops((2, 7, 8))
+    # two blocks at each of 25 passes over 10 tokens: two operations per weight
+    assert flops((3, 7), "block") - flops(3, "block") == pytest.approx(10 * 25 * 2 * 160)
+    assert flops(3) < flops(3, "mlp") < flops(3, "block")
+    assert flops(3, "q") < flops(3, "attention") < flops(3, "block")
 
 
 def test_depth_first_stops_at_each_request_on_its_own_loss() -> None:

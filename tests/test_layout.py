@@ -57,6 +57,29 @@ def test_weight_names_name_parameters(lm):
             lm.layout.weight_name(3, "gate")
 
 
+def test_attentions_projections_read_from_and_write_into_the_residual_stream(lm):
+    block, layout = lm.layout.block(lm.model, 3), lm.layout
+    assert all(widths(block.get_submodule(path))[0] == 32 for path in (layout.q, layout.k, layout.v))
+    assert widths(block.get_submodule(layout.o))[1] == 32
+    assert layout.q == layout.k == layout.v or len({layout.q, layout.k, layout.v}) == 3
+
+
+def test_modules_of_a_block_share_no_weight_and_leave_out_no_matrix(lm):
+    attention, mlp = (lm.layout.weights_of(lm.model, 3, module) for module in ("attention", "mlp"))
+    matrices = [name for name in lm.layout.block_parameters(lm.model, 3) if lm.parameter(name).dim() == 2]
+    assert sorted(attention + mlp) == sorted(matrices)
+    assert {lm.layout.weight_name(3, role) for role in "qkvo"} == set(attention)
+
+
+def test_one_projection_of_a_fused_matrix_is_refused_and_says_what_holds_it():
+    lm = tiny_lm("phi3")
+    with pytest.raises(UserError, match=r"(?s)q, k and v are one matrix, self_attn.qkv_proj.*attention or block"):
+        lm.layout.weights_of(lm.model, 0, "k")
+    with pytest.raises(UserError, match=r"(?s)up and gate are one matrix, mlp.gate_up_proj.*mlp or block"):
+        lm.layout.weights_of(lm.model, 0, "up")
+    assert lm.layout.weights_of(lm.model, 0, "o") == ["model.layers.0.self_attn.o_proj.weight"]
+
+
 def test_block_parameters_are_those_of_exactly_this_block(lm):
     names = lm.layout.block_parameters(lm.model, 1)
     every = dict(lm.model.named_parameters())

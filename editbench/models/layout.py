@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from editbench.errors import BadModel, UserError
 from editbench.models.lm import ModelShape
-
-Role = Literal["down", "up", "gate"]
+from editbench.models.roles import Module, Role
 
 # What these parts are called across transformers' architectures. A name is only believed if the sizes fit too.
 _ATTENTION = ("self_attn", "attn", "attention", "self_attention")
@@ -20,6 +19,9 @@ _OUT = ("down_proj", "c_proj", "fc_out", "dense_4h_to_h", "fc2", "w2")
 _GATE = ("gate_proj", "gate_up_proj", "w1")
 _UP = ("up_proj", "gate_up_proj", "c_fc", "fc_in", "dense_h_to_4h", "fc1", "w3")
 _NORMS = ("norm", "ln_")
+_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack")
+_Q, _K, _V = ("q_proj", *_FUSED), ("k_proj", *_FUSED), ("v_proj", *_FUSED)
+_O = ("o_proj", "out_proj", "c_proj", "dense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Layout:
     up, gate: the MLP's input projections; ``gate`` is "" where there is none, and the same as ``up`` where both are
         one matrix (Phi-3).
     down: the MLP's output projection, which writes into the residual stream.
+    q, k, v: attention's input projections; the same where they are one matrix (GPT-2). "" where none was recognised.
+    o: attention's output projection, which writes into the residual stream; "" where none was recognised.
     norms: the norms of a block, in the order they are defined.
     final_norm: full path of the norm before the output head ("" if there is none).
     embedding, head: full paths of input embedding and output head.
@@ -48,6 +52,10 @@ class Layout:
     up: str
     gate: str
     down: str
+    q: str
+    k: str
+    v: str
+    o: str
     norms: tuple[str, ...]
     final_norm: str
     embedding: str
@@ -76,15 +84,43 @@ class Layout:
         return tuple(f"{self.block_path(layer)}.{name}" for name in dict.fromkeys((self.gate, self.up)) if name)
 
     def weight_name(self, layer: int, role: Role) -> str:
-        """Return the full name of a projection's weight.
+        """Return the full name of a projection's weight, which holds others too where they are one matrix.
 
         Raises :class:`UserError` for a layer out of range, an unknown role, or a role this model has not.
         """
-        places = {"down": self.down, "up": self.up, "gate": self.gate}
+        places = self._projections()
         if not places.get(role):
             has = ", ".join(name for name, place in places.items() if place)
-            raise UserError(f"There is no MLP projection {role!r} in this model.", f"It has: {has}.")
+            raise UserError(f"There is no projection {role!r} in this model.", f"It has: {has}.")
         return f"{self.block_path(layer)}.{places[role]}.weight"
+
+    def weights_of(self, model: nn.Module, layer: int, module: Module) -> list[str]:
+        """Return the full names of the weights that make up a part of a block.
+
+        Raises as :meth:`weight_name`, and for one projection of several that are one matrix.
+        """
+        if module == "block":
+            return self.block_parameters(model, layer)
+        if module == "mlp":
+            return [f"{path}.weight" for path in (*self.mlp_in_paths(layer), self.mlp_out_path(layer))]
+        if module == "attention":
+            path = f"{self.block_path(layer)}.{self.attention}"
+            parts = model.get_submodule(path).named_modules(prefix=path)
+            return [f"{name}.weight" for name, part in parts if widths(part)]
+        name, places = self.weight_name(layer, module), self._projections()
+        shared = [role for role, place in places.items() if place == places[module]]
+        if len(shared) > 1:
+            raise UserError(
+                f"{', '.join(shared[:-1])} and {shared[-1]} are one matrix, {places[module]}, in this model.",
+                f"Expected a module that has all of it: {'attention' if module in 'qkv' else 'mlp'} or block.",
+            )
+        return [name]
+
+    def _projections(self) -> dict[Role, str]:
+        return {
+            **{"down": self.down, "up": self.up, "gate": self.gate},
+            **{"q": self.q, "k": self.k, "v": self.v, "o": self.o},
+        }
 
     def block_parameters(self, model: nn.Module, layer: int) -> list[str]:
         """Return the full names of all parameters of exactly this block."""
@@ -133,6 +169,10 @@ def find_layout(model: Any) -> Layout:
         up=up,
         gate=_projection(block, mlp, _GATE, 0, hidden),
         down=down,
+        q=_within(block, attention, _Q, 0, hidden),
+        k=_within(block, attention, _K, 0, hidden),
+        v=_within(block, attention, _V, 0, hidden),
+        o=_within(block, attention, _O, 1, hidden),
         norms=tuple(name for name, child in block.named_children() if _is_norm(name, child, hidden)),
         final_norm=f"{blocks.rpartition('.')[0]}.{norm[-1]}" if norm else "",
         embedding=_path_of(model, model.get_input_embeddings(), "an input embedding"),
@@ -192,6 +232,14 @@ def _projection(block: nn.Module, mlp: str, names: tuple[str, ...], side: int, h
         found = widths(block.get_submodule(path)) if _has(block, path) else None
         if found and found[side] == hidden:
             return path
+    return ""
+
+
+def _within(block: nn.Module, part: str, names: tuple[str, ...], side: int, hidden: int) -> str:
+    """Return what :func:`_projection` does, wherever in that part of the block it lies (GPT-Neo nests its own)."""
+    for path in (part, *(f"{part}.{name}" for name, _ in block.get_submodule(part).named_children())):
+        if found := _projection(block, path, names, side, hidden):
+            return found
     return ""
 
 

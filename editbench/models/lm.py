@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from editbench.context import Contexts
     from editbench.models.call import Call
+    from editbench.models.kept_inputs import KeptInputs
     from editbench.models.layout import Layout
     from editbench.models.tokens import TextRules
 
@@ -63,6 +64,8 @@ class LM:
     context: what in-context edits put around prompts; None where there is none.
     pass_share: share of the usual number of tokens that is computed at once; below 1 where memory ran out.
     call: what the pass that is going on is for; None in passes that the harness does not make, such as a method's own.
+    kept_inputs: what enters its blocks, kept on disk while one place after another is trained
+        (``editbench.models.kept_inputs``); None where it is not. It never changes a result.
     """
 
     model: Any
@@ -76,6 +79,7 @@ class LM:
     context: Contexts | None = None
     pass_share: float = 1.0
     call: Call | None = None
+    kept_inputs: KeptInputs | None = None
 
     @property
     def model_hash(self) -> str:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -35,6 +35,9 @@ from editbench.models.partial import (
     skip_blocks,
 )
 from editbench.models.ragged import Ragged
+
+if TYPE_CHECKING:
+    from editbench.models.kept_inputs import Source
 
 PADDING_SHARE = 0.12
 # What one more pass costs beside its tokens, in tokens: less padding than this is not worth a pass of its own.
@@ -73,7 +76,8 @@ class PrefixCache:
     """The constants of a set of token sequences under a :class:`Cut`.
 
     Memory per token: ``hidden`` numbers, and ``mlp`` more if the cut is at a projection, in the model's dtype. They
-    are kept on the device, in host memory, or in a file, whichever has room.
+    are kept on the device, in host memory, or in a file, whichever has room. What enters the block is read where the
+    model keeps that (:attr:`LM.kept_inputs`), in the same pieces, so that the bits are the same.
 
     Parameters
     ----------
@@ -108,21 +112,36 @@ class PrefixCache:
     def _fill(self, token_budget: int, progress: Callable[[float], None] | None) -> None:
         lengths = [len(ids) for ids in self.sequences]
         batches = by_length(lengths, self.lm.at_once(token_budget), pass_tokens(self.lm.device))
+        source = self._source(sum(lengths))
         for number, batch in enumerate(batches):
-            for name, value in self._capture(batch).items():
+            entering = None if source is None else source.states(self._ids(batch))
+            for name, value in self._capture(batch, entering).items():
                 if name not in self._states:
                     self._states[name] = Ragged(lengths, value.shape[-1], value)
                 self._states[name].put(batch, value)
             if progress is not None:
                 progress((number + 1) / len(batches))
 
-    def _capture(self, batch: Sequence[int]) -> dict[str, Tensor]:
-        """Run up to the cut; return ``rest`` [batch, tokens, hidden] and, at a projection, ``key`` [.., mlp]."""
+    def _source(self, tokens: int) -> Source | None:
+        """Return where to read what enters the block; None where it is computed here, as it is for a few tokens: to
+        see that nothing below has changed takes as long.
+        """
+        if self.lm.kept_inputs is None or self.cut.block is None or tokens < pass_tokens(self.lm.device):
+            return None
+        return self.lm.kept_inputs.source(self.lm, self.cut.block)
+
+    def _capture(self, batch: Sequence[int], entering: Tensor | None) -> dict[str, Tensor]:
+        """Run up to the cut, from what enters its block if that is known.
+
+        Return ``rest`` [batch, tokens, hidden] and, at a projection, ``key`` [batch, tokens, mlp].
+        """
         if self.cut.at_projection:
-            captured = self._capture_projection(batch)
+            captured = self._capture_projection(batch, entering)
             if self._states or self._adds_up(batch[:1], captured["rest"][:1, : len(self.sequences[batch[0]])]):
                 return captured
             self.cut = Cut(self.cut.block)  # a norm after the projection: the block must be run as a whole
+        if entering is not None:
+            return {"rest": entering}
         seen: dict[str, Tensor] = {}
 
         def stop(hidden: Tensor) -> None:
@@ -157,7 +176,9 @@ class PrefixCache:
         module: torch.nn.Module = self.lm.model.get_submodule(self.lm.layout.mlp_out_path(self.cut.block))
         return module
 
-    def _capture_projection(self, batch: Sequence[int], *, silence: bool = True) -> dict[str, Tensor]:
+    def _capture_projection(
+        self, batch: Sequence[int], entering: Tensor | None, *, silence: bool = True
+    ) -> dict[str, Tensor]:
         """Return the projection's input and the block's output; ``silence`` takes the projection's part out of it."""
         seen: dict[str, Tensor] = {}
 
@@ -173,6 +194,8 @@ class PrefixCache:
         with ExitStack() as stack:
             stack.callback(self._projection().register_forward_hook(at_projection).remove)
             output_seen(stack, self._block(), at_block)
+            if entering is not None:
+                self._enter_at_block(stack, entering)
             self._run(batch)
         if silence:
             del seen["projected"]
@@ -180,7 +203,7 @@ class PrefixCache:
 
     def _adds_up(self, batch: Sequence[int], rest: Tensor) -> bool:
         """Whether the block's output is the rest plus the projection's output and nothing else happens to it."""
-        whole = self._capture_projection(batch, silence=False)
+        whole = self._capture_projection(batch, None, silence=False)
         parts = rest, whole["projected"], whole["rest"]
         size = sum(part.abs() for part in parts)
         tolerance = 8 * torch.finfo(rest.dtype).eps * size  # element by element: residual streams have huge outliers
@@ -223,13 +246,19 @@ class PrefixCache:
         logits: Tensor = output.logits[0].float()
         return logits
 
+    def _enter_at_block(self, stack: ExitStack, states: Tensor) -> None:
+        """Until ``stack`` closes, let the blocks below the cut do nothing and its block start from these states."""
+        assert self.cut.block is not None
+        skip_blocks(stack, self.lm, self.cut.block, self._as_tuple)
+        replace_input(stack, self._block(), states)
+
     def _skip_prefix(self, stack: ExitStack, batch: Sequence[int]) -> None:
         assert self.cut.block is not None
         rest = self._take("rest", batch)
-        skip_blocks(stack, self.lm, self.cut.block, self._as_tuple)
         if not self.cut.at_projection:
-            replace_input(stack, self._block(), rest)
+            self._enter_at_block(stack, rest)
             return
+        skip_blocks(stack, self.lm, self.cut.block, self._as_tuple)
         key, projection = self._take("key", batch), self._projection()
 
         def block(*args: Any, **kwargs: Any) -> Any:
