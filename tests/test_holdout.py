@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from results_tree import SUITE, write_all, write_run
 
 from editbench.cli import cli
+from editbench.cli.export import _score as measuring
 from editbench.datasets import DatasetSpec, load_dataset
 from editbench.datasets.holdout import held_out, place, share_for, split, split_note
 from editbench.errors import BadData, BadSuite, UserError
@@ -271,3 +272,10 @@ def test_nothing_is_said_where_nothing_is_held_out(tmp_path: Path) -> None:
     data = json.loads(next((tmp_path / "results").rglob("manifest.json")).read_text())["dataset"]
     assert "holdout" not in data and "whole_hash" not in data
     assert not [note for note in Results(plan, store).leaderboard().notes if "held out" in note]
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.1, ["--holdout", "0.1"]), (None, [])])
+def test_the_command_that_measures_an_export_has_its_holdout(share: float | None, said: list[str]) -> None:
+    about = {"model": {"name": "m", "dtype": "float32"}, "scale": 1, "seed": 0}
+    command = measuring("s", about, Path("there"), Path("results"), {"data": None, "holdout": share})
+    assert command[command.index("--label") + 2 :] == said

@@ -38,7 +38,7 @@ def test_a_sequential_regime_has_its_chunk() -> None:
         (changed("scales:", "scalse:"), 9, "Did you mean scales"),
         (changed("label:", "lable:"), 8, "Did you mean label?"),
         (TEXT + "protocol: {max_new_token: 3}\n", 12, "Did you mean max_new_tokens?"),
-        (changed("dataset: facts", "dataset: {name: facts, slit: test}"), 4, "Did you mean split?"),
+        (changed("dataset: facts", "dataset: {name: facts, slit: test}"), 4, "Did you mean split"),
         (changed("[1, 4]", "[4, 1]"), 9, "scales must ascend"),
         (changed("[1, 4]", "[0, 4]"), 9, "scales.0"),
         (changed("[1, 4]", "[]"), 9, "scales"),
