@@ -24,7 +24,7 @@ import numpy as np
 from editbench.base.files import append_lines
 from editbench.datasets import load_dataset
 from editbench.plan.runs import Run, RunOptions, bind, make_plan
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.results.manifest import manifest
 from editbench.results.store import CellOutcome, Status, Store
 

@@ -33,7 +33,7 @@ def carry_out(arguments: argparse.Namespace) -> None:
     """Run the cell and write down the seconds of each step."""
     from editbench.base.progress import Progress
     from editbench.plan.runs import RunOptions
-    from editbench.plan.suite import load_suite
+    from editbench.plan.suite_file import load_suite
     from editbench.results.store import Store
     from editbench.running.launch import prepare
     from editbench.running.runner import execute

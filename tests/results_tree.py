@@ -8,7 +8,8 @@ from pathlib import Path
 
 from editbench.datasets import Dataset, load_dataset
 from editbench.plan.runs import Plan, Run, RunOptions, bind, make_plan
-from editbench.plan.suite import Suite, parse_suite
+from editbench.plan.suite import Suite
+from editbench.plan.suite_file import parse_suite
 from editbench.results.manifest import manifest
 from editbench.results.records import Record
 from editbench.results.store import CellOutcome, Status, Store

@@ -17,7 +17,7 @@ from editbench.capability import bench as bench_module
 from editbench.capability.evaluate import measure
 from editbench.metrics.capability import capability, capability_error, capability_ratio, capability_ratio_error
 from editbench.plan.runs import RunOptions
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.running.launch import carry_out, prepare
 from editbench.running.loaded import Loaded
 from editbench.running.outcome import Results

@@ -17,7 +17,7 @@ from editbench.capability.tasks import SETS, lacking, resolve
 from editbench.cli import cli
 from editbench.errors import BadSuite, UnknownName, UserError
 from editbench.plan.runs import check_names, make_plan
-from editbench.plan.suite import load_suite, parse_suite
+from editbench.plan.suite_file import load_suite, parse_suite
 
 OWN = {name: Known(name, "TASK", None) for name in ("mmlu", "hellaswag", "gsm8k", "nq_open", "sst2", "wmt16-de-en")}
 SUITE = """\

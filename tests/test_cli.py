@@ -389,7 +389,7 @@ def test_leaderboard_of_results_loads_no_torch(tmp_path: Path) -> None:
 def test_results_are_carried_out_by_the_runner_and_progress_is_closed(
     suite: Path, runner: Pretender, tmp_path: Path
 ) -> None:
-    from editbench.plan.suite import load_suite
+    from editbench.plan.suite_file import load_suite
 
     closed = []
 

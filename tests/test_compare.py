@@ -17,7 +17,8 @@ from editbench.analysis.sides import find_side, match
 from editbench.cli import cli
 from editbench.datasets import Dataset, load_dataset
 from editbench.plan.runs import Plan, Run, bind, make_plan
-from editbench.plan.suite import Suite, parse_suite
+from editbench.plan.suite import Suite
+from editbench.plan.suite_file import parse_suite
 from editbench.report.comparisons import compared_as_rich
 from editbench.results.records import Record
 from editbench.results.store import CellOutcome, Status, Store

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from editbench.datasets import DatasetSpec, Rows, check_dataset_name, files, load, load_dataset
 from editbench.errors import BadData, BadPlugin, UnknownName
-from editbench.plan.suite import load_suite
+from editbench.plan.suite_file import load_suite
 from editbench.requests import Request
 
 RECORD = {"prompt": "Ilm flows into", "subject": "Ilm", "target_new": "the Elbe", "ground_truth": "the Saale"}

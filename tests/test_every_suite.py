@@ -12,7 +12,7 @@ from editbench.datasets.readers import PUBLISHED
 from editbench.errors import UserError
 from editbench.plan.registry import SUITES
 from editbench.plan.runs import bind, check_names, check_scales, make_plan
-from editbench.plan.suite import load_suite, suite_path
+from editbench.plan.suite_file import load_suite, suite_path
 
 
 @pytest.mark.parametrize("name", names(SUITES))

@@ -19,7 +19,7 @@ from editbench.datasets import DatasetSpec, load_dataset
 from editbench.datasets.holdout import held_out, place, share_for, split, split_note
 from editbench.errors import BadData, BadSuite, UserError
 from editbench.plan.runs import RunOptions
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.requests import Request
 from editbench.results.store import Store
 from editbench.running.launch import prepare

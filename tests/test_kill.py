@@ -28,7 +28,7 @@ import editbench.running.editing
 import editbench.savepoint
 from editbench.base.progress import Progress
 from editbench.plan.runs import RunOptions
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.running.launch import Prepared, carry_out, prepare
 from editbench.running.outcome import Results
 

@@ -20,7 +20,7 @@ from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.errors import BadData, BadSuite, UserError
 from editbench.models.families import shape_of_name
-from editbench.plan.suite import load_suite, parse_suite
+from editbench.plan.suite_file import load_suite, parse_suite
 
 LONG = "9" * 5000
 DOUBLING = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

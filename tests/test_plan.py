@@ -14,7 +14,8 @@ from editbench.models.families import shape_of_name
 from editbench.plan.estimate import Load, estimate, machine_flops, trim
 from editbench.plan.runs import RunOptions, bind, check_names, check_scales, make_plan
 from editbench.plan.settings import Origin, Override
-from editbench.plan.suite import Probes, Suite, parse_suite
+from editbench.plan.suite import Probes, Suite
+from editbench.plan.suite_file import parse_suite
 from editbench.report.plans import left_out
 
 

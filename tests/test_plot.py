@@ -19,7 +19,7 @@ from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.errors import UserError
 from editbench.plan.runs import Run, bind, make_plan
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.report.figures import KINDS, kind
 from editbench.report.figures.evidence import Evidence, needed_metrics
 from editbench.report.figures.labels import spread

@@ -24,7 +24,7 @@ from editbench.analysis.stored import stored_runs
 from editbench.cli import cli
 from editbench.datasets import load_dataset
 from editbench.plan.runs import Run, bind, make_plan
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.report.page.escape import for_script
 from editbench.report.page.page import render
 from editbench.results.records import Record

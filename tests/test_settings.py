@@ -23,7 +23,8 @@ from editbench.plan.registry import SUITES, load_method
 from editbench.plan.runs import RunOptions, check_names, make_plan
 from editbench.plan.settings import DEFAULT, Origin, Override, Settings, identity_of, in_words, settings_for
 from editbench.plan.settings_file import read_settings
-from editbench.plan.suite import MethodSpec, ModelSpec, Suite, load_suite, parse_suite, suite_path
+from editbench.plan.suite import MethodSpec, ModelSpec, Suite
+from editbench.plan.suite_file import load_suite, parse_suite, suite_path
 from editbench.spaces import Choice, Depth, LogRange, checked_spaces, of_one_model, spaces_of
 
 SHAPES = {

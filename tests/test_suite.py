@@ -6,7 +6,8 @@ import pytest
 from results_tree import SUITE
 
 from editbench.errors import BadSuite, UnknownName, UserError
-from editbench.plan.suite import MethodSpec, Sequential, load_suite, parse_suite
+from editbench.plan.suite import MethodSpec, Sequential
+from editbench.plan.suite_file import load_suite, parse_suite
 
 TEXT = SUITE.format(data="facts")
 

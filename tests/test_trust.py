@@ -27,7 +27,7 @@ from editbench.cli import cli
 from editbench.errors import BadModel
 from editbench.models.load import load_lm
 from editbench.plan.runs import RunOptions, make_plan
-from editbench.plan.suite import parse_suite
+from editbench.plan.suite_file import parse_suite
 from editbench.testing.tiny import tiny_lm
 
 SUITE = """\

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from editbench.errors import StoreError, UnknownName, UserError
 from editbench.plan.runs import DType, Plan, RunOptions, make_plan
-from editbench.plan.suite import Suite, load_suite
+from editbench.plan.suite import Suite
+from editbench.plan.suite_file import load_suite
 from editbench.results.store import RunResult, Store
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     """
     from editbench.base.progress import progress_for
     from editbench.models.device import check_device
-    from editbench.plan.suite import load_suite
+    from editbench.plan.suite_file import load_suite
     from editbench.running.export import Wanted, carry_out, expected_seconds, prepare
 
     chosen = load_suite(suite).with_options(data=given["data"], revision=given["revision"])

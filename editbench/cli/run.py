@@ -64,7 +64,7 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
     from editbench.models.device import check_device
     from editbench.plan.estimate import expected_seconds
     from editbench.plan.overrides import strangers
-    from editbench.plan.suite import load_suite
+    from editbench.plan.suite_file import load_suite
     from editbench.running.launch import carry_out, prepare
 
     choices = ("methods", "models", "revision", "data", "seeds", "scales", "max_scale")

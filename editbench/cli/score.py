@@ -76,7 +76,7 @@ def _left_out(metrics: list[str]) -> str:
 def _suite(given: dict[str, Any]) -> Suite:
     """Return the suite that was named, or one made for the dataset."""
     from editbench.datasets import DatasetSpec
-    from editbench.plan.suite import load_suite
+    from editbench.plan.suite_file import load_suite
     from editbench.running.score import suite_of
 
     if given["suite"] and given["dataset"]:

@@ -91,11 +91,11 @@ def _study(
     said: Callable[[str], None],
 ) -> tuple[Path, list[Seen]]:
     from editbench.tune.launch import study_location
-    from editbench.tune.location import MODULES
+    from editbench.tune.location import KINDS
 
     if len(methods) > 1 or given["trials"]:
         raise UserError("A location study is of one method, and tries its places once.", hint="Give one, no --trials.")
-    kinds = given["modules"] or MODULES
+    kinds = given["modules"] or KINDS
     return study_location(methods[0], frame, kinds, given["hours"], folder, options, progress=progress, said=said)
 
 

@@ -56,7 +56,7 @@ def methods() -> list[Listed]:
 
 def suites() -> list[Listed]:
     """Return every registered suite with its title."""
-    from editbench.plan.suite import load_suite
+    from editbench.plan.suite_file import load_suite
 
     return _described(SUITES, lambda entry: load_suite(entry.name).title)
 

@@ -57,7 +57,7 @@ def describe(noun: str, name: str, holdout: float | None = None) -> Details:
 
 
 def _suite(name: str) -> Details:
-    from editbench.plan.suite import load_suite, suite_path
+    from editbench.plan.suite_file import load_suite, suite_path
 
     suite, path = load_suite(name), suite_path(name)
     return Details([f"# {path}", path.read_text(encoding="utf-8").rstrip()], suite.model_dump(mode="json"))

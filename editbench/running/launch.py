@@ -11,7 +11,8 @@ from editbench.base.files import check_writable
 from editbench.errors import UnknownName
 from editbench.plan.overrides import without_searched
 from editbench.plan.runs import DType, Plan, RunOptions, bind, check_names, check_scales, make_plan
-from editbench.plan.suite import Suite, load_suite
+from editbench.plan.suite import Suite
+from editbench.plan.suite_file import load_suite
 from editbench.results.store import Store
 from editbench.running.outcome import Results
 

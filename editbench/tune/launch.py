@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench.base.files import check_writable, replace_file
+from editbench.cache import Cache
 from editbench.datasets import load_dataset
 from editbench.errors import UserError
 from editbench.plan.registry import load_method
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 TRIALS = "trials"
 """Folder of a search's trials: a tree of results like any other."""
+INPUTS = "inputs"
+"""Folder of what enters the blocks, as long as a study of places goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def study_location(
     dataset = check([method], frame)
     check_writable(folder.parent)
     claim_folder(folder, frame)
+    from editbench.models.kept_inputs import kept_inputs
     from editbench.tune import location_kept
     from editbench.tune.bench import Bench
     from editbench.tune.location import Study
@@ -147,7 +151,9 @@ def study_location(
         location_kept.write(folder, frame, method, so_far, about)
         said(_place_line(one, done, number, sum(each.seconds for each in so_far), hours))
 
-    seen = Study(bench, folder, method, hours).run(kinds, tried)
+    with kept_inputs(bench.model(), Cache(folder / INPUTS)) as kept:
+        seen = Study(bench, folder, method, hours).run(kinds, tried)
+        kept.remove()
     return location_kept.write(folder, frame, method, seen, about), seen
 
 

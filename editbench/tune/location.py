@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from editbench.base.files import readable
 from editbench.errors import UserError
+from editbench.models.roles import Module
 from editbench.results.lock import hold
 from editbench.tune.frame import CAPABILITY
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from editbench.tune.bench import Bench
 
-MODULES = ("down", "up", "gate", "attention", "mlp", "block")
-PAIR = "down, pairs"
+PAIR = "pair"
 """The output projections of two neighbouring blocks, placed at the lower one."""
+KINDS = ("down", "up", "gate", "attention", "mlp", "block", PAIR)
+"""The kinds of weights that a study trains unless it is told otherwise."""
 COARSEST = 8
 RULE = (
     "The place with the largest objective, averaged with that of the blocks beside it, of those that keep enough "
@@ -77,9 +79,10 @@ def places(layers: int, kinds: Sequence[str]) -> list[Place]:
 
     Raises :class:`UserError` for a kind of weights that there is not.
     """
-    unknown = sorted(set(kinds) - {*MODULES, PAIR})
+    known = (*get_args(Module), PAIR)
+    unknown = sorted(set(kinds) - set(known))
     if unknown:
-        raise UserError(f"There are no weights called {unknown[0]!r}.", f"Known: {', '.join(MODULES)}, {PAIR!r}.")
+        raise UserError(f"There are no weights called {unknown[0]!r}.", f"Known: {', '.join(known)}.")
     found: dict[Place, None] = {}
     stride = COARSEST
     while stride:
