@@ -233,7 +233,7 @@ def test_list_shows_everything_that_has_a_name(invoke: Invoke) -> None:
     [
         (("quickstart",), "editbench run --suite quickstart"),
         (("suite", "quickstart"), "name: quickstart"),
-        (("locft-bf",), "layer: int = resolved for the model"),
+        (("locft-bf",), "layer: int | tuple[int, ...] = resolved for the model; tune tries Depth(low=0.0, high=1.0)"),
         (("method", "none"), "hyper-parameters:"),
         (("metric", "weight-drift"), "better: lower"),
         (("smollm2-135m",), "n_layers: 30"),

@@ -10,6 +10,7 @@ from editbench.base.plugins import blamed
 from editbench.errors import UnknownName, UserError
 from editbench.plan import catalogue, settings
 from editbench.plan.address import is_file_address
+from editbench.spaces import Space, spaces_of
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -63,11 +64,12 @@ def _suite(name: str) -> Details:
     return Details([f"# {path}", path.read_text(encoding="utf-8").rstrip()], suite.model_dump(mode="json"))
 
 
-def _hparam(name: str, field: FieldInfo) -> str:
+def _hparam(name: str, field: FieldInfo, searched: Space | None) -> str:
     default = "resolved for the model" if field.is_required() else repr(field.default)
     plain = isinstance(field.annotation, type)
     kind = field.annotation.__name__ if plain and field.annotation else str(field.annotation).replace("typing.", "")
-    return f"  {name}: {kind} = {default}"
+    space = "" if searched is None else f"; tune tries {searched}"
+    return f"  {name}: {kind} = {default}{space}"
 
 
 def _method(name: str) -> Details:
@@ -76,12 +78,13 @@ def _method(name: str) -> Details:
     method = load_method(name)
     doc = [line.strip() for line in (method.__doc__ or "").strip().splitlines()]
     published = settings.published(method)
-    hparams = [_hparam(key, field) for key, field in method.Hparams.model_fields.items()]
+    spaces = spaces_of(method.Hparams)
+    hparams = [_hparam(key, field, spaces.get(key)) for key, field in method.Hparams.model_fields.items()]
     lines = [f"{method.name}: {doc[0] if doc else ''}", *doc[1:]]
     lines += [f"cite: {method.cite or '–'}", f"regimes: {', '.join(sorted(method.regimes))}"]
     lines += ["hyper-parameters:", *(hparams or ["  none"])]
     lines += [
-        f"{settings.origin_of(entry)}, for {family}: {entry}"
+        f"{family}, {settings.origin_of(entry)}: {settings.values_of(entry)}"
         for family, entries in published.items()
         for entry in entries
     ]
