@@ -11,7 +11,8 @@ from editbench.base.progress import Progress, clock, run_label
 from editbench.cache import Cache
 from editbench.edits import EDIT_FILE
 from editbench.errors import EditbenchError, UserError
-from editbench.models.builtin import ALIASES, quiet
+from editbench.models.builtin_models import BUILTIN
+from editbench.models.quiet import quiet
 from editbench.plan.address import is_file_address
 from editbench.plan.held import read_closure
 from editbench.results.store import Store
@@ -188,7 +189,7 @@ def write_readme(folder: Path, about: dict[str, Any]) -> None:
     """Write what an edit is and how it is applied beside it."""
     base, kinds = about["model"], about["edits"]
     coded = [kind for kind in kinds if kind != "low-rank"]
-    ours = bool(coded) or base["name"] in ALIASES or base["name"].endswith(".gguf")
+    ours = bool(coded) or base["name"] in BUILTIN or base["name"].endswith(".gguf")
     commit = base["source"].partition(f"{base['name']}@")[2] or base["revision"]
     revision = f"revision={commit!r}, " if commit else ""
     beside = ", in `source/`, which runs only with `trust_source=True`" if (folder / SOURCE).is_dir() else ""
