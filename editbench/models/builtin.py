@@ -9,10 +9,8 @@ from pathlib import Path
 from editbench.errors import BadModel
 from editbench.models.builtin_models import BUILTIN
 
-ALIASES = tuple(BUILTIN)
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
-_ACCEPTED = f"Expected {', '.join(ALIASES)}, a hub id (organisation/name), a model folder or a .gguf file."
+_ACCEPTED = f"Expected {', '.join(BUILTIN)}, a hub id (organisation/name), a model folder or a .gguf file."
 
 
 def check_model_name(name: str) -> None:
@@ -20,7 +18,7 @@ def check_model_name(name: str) -> None:
 
     Raises :class:`BadModel` for an unknown alias, a path that is not there, and a folder that holds no model.
     """
-    if name in ALIASES:
+    if name in BUILTIN:
         return
     path = Path(name).expanduser()
     if name and path.is_dir():
@@ -31,7 +29,7 @@ def check_model_name(name: str) -> None:
     elif _is_pathlike(name):
         raise BadModel(f"There is no folder or file {name}.", _ACCEPTED)
     elif not _HUB_ID.fullmatch(name):
-        close = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.4)
+        close = difflib.get_close_matches(name.lower(), BUILTIN, n=1, cutoff=0.4)
         raise BadModel(f"There is no model named {name!r}.", f"Did you mean {close[0]}?" if close else "", _ACCEPTED)
 
 

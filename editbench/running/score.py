@@ -110,9 +110,9 @@ def prepare(suite: Suite, submission: Submission, options: RunOptions) -> Prepar
 
 
 def _refuse_revision(submission: Submission) -> None:
-    from editbench.models.builtin import ALIASES
+    from editbench.models.builtin_models import BUILTIN
 
-    here = submission.model in ALIASES or Path(submission.model).expanduser().exists()
+    here = submission.model in BUILTIN or Path(submission.model).expanduser().exists()
     if submission.revision is not None and here:
         raise UserError(
             f"--revision {submission.revision}: {submission.model} is not on the hub, and has no revisions.",
