@@ -128,6 +128,24 @@ def test_where_the_cache_cannot_be_written_terms_hold_for_this_process(
     assert waiting_for([NAME]) == []
 
 
+def test_what_is_made_from_a_model_under_terms_has_them_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editbench.running.exporter import write_notice
+
+    model = offer(monkeypatch, tmp_path)
+    assert model.terms is not None
+    monkeypatch.setenv(model.terms.variable, "1")
+    builtin_folder(model, silent)
+    (tmp_path / "made").mkdir()
+    write_notice(tmp_path / "made", NAME)
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["NOTICE", "TERMS.html"]
+    assert model.terms.notice in (tmp_path / "made" / "NOTICE").read_text()
+    (tmp_path / "free").mkdir()
+    write_notice(tmp_path / "free", "smollm2-135m")
+    assert list((tmp_path / "free").iterdir()) == []
+
+
 def test_every_built_in_model_has_a_shape_and_is_a_family_of_its_own() -> None:
     assert set(BUILTIN_SHAPES) == set(BUILTIN) and set(BUILTIN) <= set(FAMILIES) and DEFAULT in BUILTIN
     assert {name: family_of(shape) for name, shape in BUILTIN_SHAPES.items()} == {name: name for name in BUILTIN}

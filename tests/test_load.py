@@ -188,7 +188,9 @@ def test_a_large_local_model_is_read_once_until_its_files_change(folder, tmp_pat
     assert load_lm(str(folder)).weights_hash != small
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "some/model", "Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B"])
+@pytest.mark.parametrize(
+    "name", ["smollm2-135m", "gemma3-270m", "some/model", "Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B"]
+)
 def test_names_that_may_be_models_pass_the_check(name):
     check_model_name(name)
 
@@ -198,6 +200,7 @@ def test_names_that_may_be_models_pass_the_check(name):
     [
         ("smollm2", "Did you mean smollm2-135m?"),
         ("SmolLM-135M", "Did you mean smollm2-135m?"),
+        ("gemma-3-270m", "Did you mean gemma3-270m?"),
         ("gpt2", "There is no model named 'gpt2'"),
         ("", "There is no model named ''"),
         ("/no/such/folder", "no folder or file"),

@@ -96,6 +96,18 @@ def test_the_variable_accepts_without_a_question(monkeypatch: pytest.MonkeyPatch
     assert "It went on." in ask(monkeypatch, command, None).stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--delta",)])
+def test_an_exported_model_has_the_terms_it_comes_under_beside_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    given = ("--suite", "small.yaml", "--method", "none", "--scale", "4", "--to", "new", "--model", NAME)
+    result = CliRunner().invoke(cli, ["export", *given, *more], prog_name="editbench")
+    assert result.exit_code == 0, result.stderr
+    assert "Tiny is subject to the Tiny Terms" in (folder / "new" / "NOTICE").read_text()
+    assert (folder / "new" / "TERMS.html").read_bytes() == b"<p>terms"
+
+
 def test_a_dry_run_fetches_nothing_and_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "run", ((*COMMANDS["run"][0], "--dry-run"), COMMANDS["run"][1]))
     result = ask(monkeypatch, "run", None)

