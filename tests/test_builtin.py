@@ -261,7 +261,7 @@ def test_gemma_writes_english_begins_with_its_token_and_has_its_fingerprint(tmp_
     assert lm.shape == BUILTIN_SHAPES[model.name]
     asked = [Question("The mother tongue of Danielle Darrieux is", ("French", "Danish"))]
     [outcome] = ask_batch(lm, asked, Protocol())
-    assert outcome.generated.startswith("French") and outcome.nll[0] < 1 < outcome.nll[1]
+    assert outcome.generated.startswith("French") and outcome.nll[0] < 2 < outcome.nll[1]
     text = (
         "The sun is the star at the center of the Solar System. It is a massive, nearly perfect sphere of hot plasma, "
         "heated to incandescence by nuclear fusion reactions in its core."
