@@ -268,4 +268,5 @@ def test_gemma_writes_english_begins_with_its_token_and_has_its_fingerprint(tmp_
     )
     ids = torch.tensor([lm.text.prompt(text)])
     assert float(lm.model(ids, labels=ids).loss.exp()) < 20
-    check_fingerprint(model, tmp_path / "copy", "model.layers.9.mlp.down_proj.weight")
+    # a projection with a norm behind it computes the same at any scale
+    check_fingerprint(model, tmp_path / "copy", "model.layers.9.post_feedforward_layernorm.weight")
