@@ -20,7 +20,7 @@ from editbench.spaces import Blocks, Depth, LogRange
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from editbench.cache import Cache
     from editbench.models.lm import LM, ModelShape
@@ -120,6 +120,7 @@ class LocateThenEdit(Method):
         super().__init__(hparams)
         self.prefixes: list[str] | None = None
         self._restrained: dict[str, Tensor] = {}
+        self._norms: dict[int, tuple[LM, nn.Module | None]] = {}
 
     @classmethod
     def heuristics(cls, shape: ModelShape) -> dict[str, Any]:
@@ -153,7 +154,11 @@ class LocateThenEdit(Method):
         return h.layers if h.layer_choice == "all" else tuple(sorted({h.layers[0], h.layers[-1]}))
 
     def supports(self, lm: LM) -> str | None:
-        """Refuse a block the model has not, and models that do more than add the MLP's output to the rest."""
+        """Refuse a block the model has not, and what a block with a norm behind its MLP cannot do (Gemma).
+
+        Behind a norm comes a vector of one length, whatever the weights. A single block can be given any output before
+        the norm, and so the value is trained and written there; but several cannot each add a share of one difference.
+        """
         from editbench.models.residual import mlp_output_is_added
 
         try:
@@ -161,9 +166,26 @@ class LocateThenEdit(Method):
                 lm.layout.weight_name(layer, "down")
         except UserError as error:
             return str(error)
-        if not mlp_output_is_added(lm, self.places[-1]):
-            return "this model does more to an MLP's output than add it to the residual stream (a norm behind it)"
+        if mlp_output_is_added(lm, self.places[-1]):
+            return None
+        if self.norm_behind(lm) is None:
+            return "this model does more to an MLP's output than add it to the residual stream or normalise it first"
+        if len(self.places) > 1:
+            return (
+                "this model has a norm behind each MLP, so that blocks cannot share a change among them; "
+                f"one block can be edited: layers: [{self.places[-1]}]"
+            )
         return None
+
+    def norm_behind(self, lm: LM) -> nn.Module | None:
+        """Return the norm behind the MLP of the block at which values are found, or None."""
+        from editbench.models.residual import norm_behind_mlp
+
+        place = self.places[-1]
+        found = self._norms.get(place)
+        if found is None or found[0] is not lm:
+            self._norms[place] = found = (lm, norm_behind_mlp(lm, place))
+        return found[1]
 
     def prepare(self, lm: LM, cache: Cache) -> None:
         """Compute or fetch the second moments of keys, then what the solve makes of them."""
@@ -221,6 +243,7 @@ class LocateThenEdit(Method):
         from ._values import optimise
 
         how: dict[str, Any] = {"at_projection": self.at_projection, "progress": progress, "savepoint": savepoint}
+        how["norm"] = self.norm_behind(lm)
         found = optimise(lm, cases, self.places[-1], self.hparams, **how)
         for number in set(range(len(cases))) - set(found.usable):
             self.failures[cases[number].request.id] = NOT_FINITE
@@ -283,11 +306,12 @@ class BlockByBlock(LocateThenEdit):
 
         contexts = len(cases[0].completions)
         stream = ResidualStream(lm, [ids for case in cases for ids in case.heads()])
+        there = stream.outputs if self.norm_behind(lm) is None else stream.projected
         bare = range(0, len(cases) * contexts, contexts)
         with Draft(lm) as draft:
             for number, layer in enumerate(self.places):
                 keys = self.mean_keys(stream.keys(layer), contexts)
-                left = (z - stream.outputs(self.places[-1], bare)).double().T
+                left = (z - there(self.places[-1], bare)).double().T
                 delta = self.solve(layer, keys, left / (len(self.places) - number))
                 self.inserted(layer, keys)
                 draft.add(lm.layout.weight_name(layer, "down"), as_parameter(lm, delta))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from editbench.models.value_trainer import Aim, Values, ValueTrainer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from editbench.models.lm import LM
     from editbench.savepoint import Savepoint
 
@@ -30,6 +32,7 @@ def optimise(
     hparams: ValueHparams,
     *,
     at_projection: bool = False,
+    norm: nn.Module | None = None,
     savepoint: Savepoint | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Values:
@@ -37,6 +40,7 @@ def optimise(
 
     ``at_projection``: whether value and clamp refer to the output of the block's MLP projection, as in ROME, and not
     to the block's output, as in MEMIT; the sum is the same, the norm that bounds δ is not.
+    ``norm``: the norm behind that projection, if there is one: then the value is that of the projection's output.
     ``savepoint``: where those found so far are kept, so that they need not be found again.
     """
     trainer = ValueTrainer(
@@ -48,6 +52,7 @@ def optimise(
         decay=hparams.weight_decay,
         stop_loss=hparams.stop_loss,
         at_projection=at_projection,
+        norm=norm,
     )
     return trainer.train([_aims(case, hparams.kl_factor) for case in cases], savepoint=savepoint, progress=progress)
 

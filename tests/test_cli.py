@@ -225,6 +225,8 @@ def test_list_shows_everything_that_has_a_name(invoke: Invoke) -> None:
     assert set(listed) == {"methods", "suites", "datasets", "models", "metrics"}
     assert all(item["says"] for items in listed.values() for item in items)
     assert "reliability" in invoke("list", "metrics").stdout
+    licences = {item["name"]: item["says"] for item in listed["models"]}
+    assert "Apache-2.0" in licences["smollm2-135m"] and "Gemma Terms of Use" in licences["gemma3-270m"]
     assert "smollm2" not in invoke("list", "metrics").stdout
 
 
@@ -237,6 +239,9 @@ def test_list_shows_everything_that_has_a_name(invoke: Invoke) -> None:
         (("method", "none"), "hyper-parameters:"),
         (("metric", "weight-drift"), "better: lower"),
         (("smollm2-135m",), "n_layers: 30"),
+        (("smollm2-135m",), "licence: Apache-2.0"),
+        (("gemma3-270m",), "licence: Gemma Terms of Use"),
+        (("gemma3-270m",), "n_layers: 18"),
     ],
 )
 def test_show_says_all_about_one_thing(invoke: Invoke, arguments: tuple[str, ...], said: str) -> None:

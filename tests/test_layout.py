@@ -130,6 +130,7 @@ def test_a_model_without_a_dense_mlp_is_refused_and_says_what_was_looked_for():
 def test_published_shapes_have_a_family_and_others_none():
     shapes = {
         "smollm2-135m": ("llama", 30, 576, 49152),
+        "gemma3-270m": ("gemma3_text", 18, 640, 262144),
         "llama-3-8b": ("llama", 32, 4096, 128256),
         "llama-2-7b": ("llama", 32, 4096, 32000),
         "mistral-7b": ("mistral", 32, 4096, 32768),

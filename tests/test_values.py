@@ -15,6 +15,7 @@ from torch import Tensor
 from editbench.errors import RequestFailed
 from editbench.models import value_trainer
 from editbench.models.lm import LM
+from editbench.models.residual import norm_behind_mlp
 from editbench.requests import Request
 from editbench.testing.tiny import tiny_lm, tiny_requests
 
@@ -34,22 +35,28 @@ def tokenised(lm: LM, n: int = 5) -> list[Case]:
 
 
 def plain_value(
-    lm: LM, one: Case, layer: int, h: ValueHparams, at_projection: bool
+    lm: LM, one: Case, layer: int, h: ValueHparams, at_projection: bool, before_norm: bool = False
 ) -> tuple[Tensor, Tensor, float, int]:
     """The loop of the public code: whole passes, one prompt at a time; value, reference, last loss, updates."""
     delta = torch.zeros(lm.shape.hidden, requires_grad=True)
     adam, reference, old = torch.optim.Adam([delta], lr=h.lr), [], []
 
     def logits(ids: Sequence[int], start: int) -> Tensor:
-        def note(module: Any, args: Any, output: Tensor) -> None:
+        def note(module: Any, args: Any, output: Tensor) -> Tensor | None:
             if at_projection:
                 reference.append(output.detach().reshape(len(ids), -1)[start].clone())
+            if not before_norm:
+                return None
+            changed = output.clone()
+            changed.view(len(ids), -1)[start] += delta
+            return changed
 
         def add(module: Any, args: Any, output: Any) -> Any:
             hidden = (output[0] if isinstance(output, tuple) else output).clone()
             if not at_projection:
                 reference.append(hidden[0, start].detach().clone())
-            hidden[0, start] += delta
+            if not before_norm:
+                hidden[0, start] += delta
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
         projection = lm.model.get_submodule(lm.layout.mlp_out_path(layer))
@@ -98,6 +105,27 @@ def test_values_equal_those_of_the_plain_loop(kind: str, at_projection: bool) ->
             torch.testing.assert_close(values.z[number], z, rtol=1e-3, atol=2e-4)
             assert values.loss[number].item() == pytest.approx(loss, rel=1e-4)
             assert values.steps[number].item() == steps
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3"])
+def test_values_before_a_norm_equal_those_of_the_plain_loop(kind: str) -> None:
+    lm = tiny_lm(kind)
+    found = tokenised(lm, 3)
+    for layer in range(lm.layout.n_blocks - 1):
+        norm = norm_behind_mlp(lm, layer)
+        assert norm is lm.layout.block(lm.model, layer).get_submodule("post_feedforward_layernorm")
+        values = optimise(lm, found, layer, hparams(), norm=norm)
+        for number, one in enumerate(found):
+            z, reference, loss, steps = plain_value(lm, one, layer, hparams(), at_projection=True, before_norm=True)
+            torch.testing.assert_close(values.reference[number], reference, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(values.z[number], z, rtol=1e-3, atol=2e-4)
+            assert values.loss[number].item() == pytest.approx(loss, rel=1e-4)
+            assert values.steps[number].item() == steps
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gptj", "phi", "opt"])
+def test_models_that_add_the_mlps_output_as_it_is_have_no_norm_behind_it(kind: str) -> None:
+    assert norm_behind_mlp(tiny_lm(kind), 1) is None
 
 
 def test_all_at_once_equals_one_by_one_also_where_some_stop_early() -> None:

@@ -16,7 +16,7 @@ _LOGGERS = ("lm_eval", "datasets", "evaluate", "absl", "sqlitedict", "huggingfac
 def quiet() -> Iterator[None]:
     """Silence bars, warnings and prints of lm-eval and what it calls, and put everything back after."""
     from editbench.capability.lm_eval_parts import without_bars
-    from editbench.models.builtin import quiet as quiet_transformers
+    from editbench.models.quiet import quiet as quiet_transformers
 
     with ExitStack() as stack:
         stack.enter_context(quiet_transformers())

@@ -11,6 +11,7 @@ import click
 from editbench.base.plain import shortened
 from editbench.cli.options import RegisteredName, json_option, model_options
 from editbench.cli.output import Command, echo_json, say
+from editbench.cli.terms import settle_terms
 
 if TYPE_CHECKING:
     from editbench.testing.check import LawResult
@@ -34,6 +35,7 @@ def command(method: str, model: str | None, overrides: tuple[str, ...], as_json:
     from editbench.testing.trial import TrialModel
 
     real = None if model is None else TrialModel(model, tiny=False, options=given)
+    settle_terms([] if model is None else [model])
     found = check_method(method, _parsed(overrides), model=real)
     broken = [law for law in found if not law.passed]
     if as_json:

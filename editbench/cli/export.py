@@ -19,6 +19,7 @@ from editbench.cli.options import (
     run_options,
 )
 from editbench.cli.output import Command, echo_json, say
+from editbench.cli.terms import settle_terms
 
 
 @click.command("export", cls=Command)
@@ -54,6 +55,7 @@ def command(suite: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     wanted = Wanted(**{name: given[name] for name in ("method", "scale", "to", "model", "seed", "scales", "delta")})
     prepared = prepare(chosen, wanted, options)
     check_device(options.device)
+    settle_terms(run.model for run in prepared.plan.runs)
     with closing(progress_for(expected_seconds(prepared), quiet)) as progress:
         about = carry_out(prepared, wanted, results, options, progress)
     if as_json:

@@ -11,6 +11,7 @@ import click
 
 from editbench.cli.options import dtype_option, json_option
 from editbench.cli.output import Command, echo_json, echo_rich, say
+from editbench.cli.terms import settle_terms
 
 if TYPE_CHECKING:
     from editbench.datasets import Dataset
@@ -44,6 +45,7 @@ def command(figure: Path | None, seed: int, quiet: bool, as_json: bool, **given:
     if figure is not None:
         check_figure_path(figure)
     data = _dataset(given)
+    settle_terms([given["model"]])
     with _progress(quiet) as (say, note):
         say("loading the model")
         lm = _load(given, say)

@@ -24,6 +24,7 @@ from editbench.cli.options import (
     with_capability,
 )
 from editbench.cli.output import Command, echo_json, echo_rich, say
+from editbench.cli.terms import settle_terms
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def command(suite: str, results: Path, dry_run: bool, quiet: bool, as_json: bool
         _show_plan(prepared, options.device, as_json)
         return
     check_device(options.device)
+    settle_terms(model.name for model in prepared.plan.suite.models)
     with closing(progress_for(expected_seconds(prepared.plan, prepared.dataset), quiet)) as progress:
         found = carry_out(prepared, results, options, progress)
     _show(found, results, suite, as_json)

@@ -21,6 +21,7 @@ from editbench.cli.options import (
     with_capability,
 )
 from editbench.cli.output import Command, echo_json, echo_rich, say
+from editbench.cli.terms import settle_terms
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,13 +53,14 @@ def command(model: str, results: Path, quiet: bool, as_json: bool, **given: Any)
     """
     from editbench.base.progress import progress_for
     from editbench.models.device import check_device
-    from editbench.running.score import Submission, carry_out, expected_seconds, prepare, uncompared
+    from editbench.running.score import Submission, carry_out, expected_seconds, models_of, prepare, uncompared
 
     suite = with_capability(_suite(given).with_holdout(given["holdout"]), given)
     submission = Submission(model, **{name: given[name] for name in ("revision", "unedited", "label", "scale", "seed")})
     options = run_options(given)
     prepared = prepare(suite, submission, options)
     check_device(options.device)
+    settle_terms(models_of(prepared.plan))
     lost = [] if submission.unedited else uncompared(suite.metrics)
     if not submission.unedited:
         say(f"Nothing is compared without --unedited MODEL{_left_out(lost)}.", err=True)

@@ -19,6 +19,7 @@ from editbench.cli.options import (
     run_options,
 )
 from editbench.cli.output import Command, echo_json, echo_rich, say
+from editbench.cli.terms import settle_terms
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def command(methods: tuple[str, ...], results: Path, quiet: bool, as_json: bool,
     budget = Budget(None if given["hours"] else given["trials"] or 20, given["hours"])
     frame, options = _frame(given), run_options(given)
     check_device(options.device)
+    settle_terms([frame.model])
     called = given["name"] or Path(given["model"]).name + ("-places" if given["study"] == "location" else "")
     folder = results / "tune" / readable(called)
     said = _silent if quiet else _said

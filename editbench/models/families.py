@@ -10,11 +10,15 @@ from editbench.base.parsing import parse_json, read_text
 from editbench.errors import UserError
 from editbench.models.lm import ModelShape
 
-BUILTIN_SHAPES = {"smollm2-135m": ModelShape("llama", 30, 576, 1536, 49152, 3_540_096)}
+BUILTIN_SHAPES = {
+    "smollm2-135m": ModelShape("llama", 30, 576, 1536, 49152, 3_540_096),
+    "gemma3-270m": ModelShape("gemma3_text", 18, 640, 2048, 262144, 5_573_632),
+}
 
 # name -> (model_type, blocks, width, rows of the output embedding that occur)
 _FAMILIES: dict[str, tuple[str, int, int, tuple[int, ...]]] = {
     "smollm2-135m": ("llama", 30, 576, (49152,)),
+    "gemma3-270m": ("gemma3_text", 18, 640, (262144,)),
     "llama-3-8b": ("llama", 32, 4096, (128256,)),
     "llama-2-7b": ("llama", 32, 4096, (32000,)),
     "mistral-7b": ("mistral", 32, 4096, (32000, 32768)),
@@ -61,9 +65,12 @@ def _from_config(config: Mapping[str, Any]) -> ModelShape:
         mlp = _first(config, "intermediate_size", "n_inner", "ffn_dim")
     except KeyError:
         mlp = 4 * hidden
-    gated = 3 if "intermediate_size" in config and config.get("hidden_act") == "silu" else 2
+    # Gemma's activation is no silu, and has a key of its own
+    is_gated = config.get("hidden_act") == "silu" or "hidden_activation" in config
+    gated = 3 if "intermediate_size" in config and is_gated else 2
     layers = _first(config, "num_hidden_layers", "n_layer")
     heads = config.get("num_attention_heads") or 1
     shared = (config.get("num_key_value_heads") or heads) / heads
-    block = round((2 + 2 * shared) * hidden * hidden) + gated * hidden * mlp
+    attention = heads * config["head_dim"] if config.get("head_dim") else hidden  # a head need not be hidden / heads
+    block = round((2 + 2 * shared) * hidden * attention) + gated * hidden * mlp
     return ModelShape(kind, layers, hidden, mlp, _first(config, "vocab_size"), block)

@@ -1,4 +1,4 @@
-"""Load a language model: the built-in one, one from the hub, a folder in hub layout, or a GGUF file."""
+"""Load a language model: a built-in one, one from the hub, a folder in hub layout, or a GGUF file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import torch
 
 from editbench.base.files import refuse_unreadable
 from editbench.errors import BadModel, UserError
-from editbench.models import builtin
-from editbench.models.builtin import SMOLLM2, Progress, check_model_name, quiet
+from editbench.models.builtin import check_model_name
+from editbench.models.builtin_models import BUILTIN, DEFAULT
 from editbench.models.device import device_of
+from editbench.models.fetched import Progress, builtin_folder, check_answers
+from editbench.models.gguf_file import load_gguf
 from editbench.models.hashes import hub_hash, remembered_hashes, weight_files
 from editbench.models.layout import find_layout, shape_of
 from editbench.models.lm import LM
+from editbench.models.quiet import quiet
 from editbench.models.remote_code import own_code
 from editbench.models.tokens import TextRules
 from editbench.models.whole import check_described, check_loaded, count_weights
@@ -55,7 +58,7 @@ def load_lm(
 
     Parameters
     ----------
-    name: ``smollm2-135m``, a hub id, a folder in hub layout, or a ``.gguf`` file.
+    name: ``smollm2-135m`` or ``gemma3-270m``, a hub id, a folder in hub layout, or a ``.gguf`` file.
     revision: branch, tag or commit of a hub id; the commit it resolves to is put into ``LM.source``.
     dtype: ``float32``, ``bfloat16`` or ``float16``.
     device: ``cpu``, ``cuda`` or ``auto`` (CUDA if there is one); of no effect with ``device_map``.
@@ -118,10 +121,10 @@ def _find(name: str, revision: str | None, trust: bool, note: Progress) -> tuple
     from huggingface_hub import try_to_load_from_cache
     from transformers import AutoConfig
 
-    if name == SMOLLM2:
-        folder = builtin.smollm2_folder(note)
-        builtin.check_smollm2(folder)
-        return _Source(str(folder), f"{SMOLLM2} ({folder.name.rpartition('-')[2]})"), AutoConfig.from_pretrained(folder)
+    if (model := BUILTIN.get(name)) is not None:
+        folder = builtin_folder(model, note)
+        check_answers(model, folder)
+        return _Source(str(folder), f"{name} ({folder.name.rpartition('-')[2]})"), AutoConfig.from_pretrained(folder)
     path = Path(name).expanduser()
     if path.is_file():
         return _Source(str(path.parent), str(path.resolve()), gguf=path), None
@@ -150,7 +153,7 @@ def _read(name: str, source: _Source, dtype: str, device_map: Any, trust: bool) 
 
     if source.gguf is not None:
         try:
-            return builtin.load_gguf(source.gguf, dtype)
+            return load_gguf(source.gguf, dtype)
         except UserError:
             raise
         except Exception as error:  # as in _find
@@ -175,7 +178,7 @@ def _first_line(error: BaseException) -> str:
 
 
 _TRUST_IT = "If you trust it: --trust-remote-code"
-_ALTERNATIVES = f"Without the hub: --models {SMOLLM2}, or --models PATH for a folder in hub layout."
+_ALTERNATIVES = f"Without the hub: --models {DEFAULT}, or --models PATH for a folder in hub layout."
 # Name of an exception in the chain -> what it means for the user, and what to do.
 _MEANINGS = {
     "GatedRepoError": ("access to it must be granted first", "Ask for access on its hub page, then: hf auth login"),

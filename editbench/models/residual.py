@@ -56,9 +56,9 @@ class ResidualStream:
         """
         return self._look(layer, carry=True, upto=self._at_projection)
 
-    def projected(self, layer: int) -> Tensor:
-        """Return the output of a block's MLP output projection at each last token: [sequences, hidden], float32."""
-        return self._look(layer, carry=False, upto=self._after_projection)
+    def projected(self, layer: int, which: Sequence[int] | None = None) -> Tensor:
+        """Return what a block's MLP output projection puts out, as :meth:`outputs` returns a block's."""
+        return self._look(layer, carry=False, upto=self._after_projection, which=which)
 
     def outputs(self, layer: int, which: Sequence[int] | None = None) -> Tensor:
         """Return a block's output at the last token of ``which`` sequences (None: all): [n, hidden], float32."""
@@ -145,12 +145,41 @@ def mlp_output_is_added(lm: LM, layer: int) -> bool:
     """
     stream = ResidualStream(lm, [lm.text.prompt("The capital of France is")])
     whole, projected = stream.outputs(layer), stream.projected(layer)
+    return _is_sum(lm, whole, _without_mlp(lm, stream, layer), projected)
+
+
+def norm_behind_mlp(lm: LM, layer: int) -> torch.nn.Module | None:
+    """Return the norm through which a block passes its MLP output projection's output on to the residual stream.
+
+    Tried on a short text: the block's output is that norm's, added to what it is without the MLP. None where no norm
+    of the block is such a one (and where there is none).
+    """
+    stream = ResidualStream(lm, [lm.text.prompt("The capital of France is")])
+    whole, projected = stream.outputs(layer), stream.projected(layer)
+    rest = _without_mlp(lm, stream, layer)
+    block = lm.layout.block(lm.model, layer)
+    for name in reversed(lm.layout.norms):
+        norm: torch.nn.Module = block.get_submodule(name)
+        with torch.no_grad():
+            # without the MLP the norm saw zeros, which one with a bias does not pass on as zeros
+            inside = projected.to(next(norm.parameters()))
+            passed = norm(inside) - norm(torch.zeros_like(inside))
+        if _is_sum(lm, whole, rest, passed.to(projected)):
+            return norm
+    return None
+
+
+def _without_mlp(lm: LM, stream: ResidualStream, layer: int) -> Tensor:
+    """Return the block's output were its MLP output projection's all zeros."""
     module = lm.model.get_submodule(lm.layout.mlp_out_path(layer))
     hook = module.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
     try:
-        rest = stream.outputs(layer)
+        return stream.outputs(layer)
     finally:
         hook.remove()
+
+
+def _is_sum(lm: LM, whole: Tensor, rest: Tensor, part: Tensor) -> bool:
     eps = torch.finfo(lm.model.dtype).eps
-    tolerance = max(1e-3, 16 * eps) * projected.norm() + eps * whole.norm()
-    return bool((whole - rest - projected).norm() <= tolerance)
+    tolerance = max(1e-3, 16 * eps) * part.norm() + eps * whole.norm()
+    return bool((whole - rest - part).norm() <= tolerance)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from editbench.models.tails import Piece, Tails
 from editbench.savepoint import Savepoint
@@ -103,6 +103,9 @@ class ValueTrainer:
     stop_loss: a value whose loss is below this, in nats, is done.
     at_projection: whether v is the output of the block's MLP projection (ROME) and not of the block (MEMIT): the sum
         is the same, the norm that bounds δ is not.
+    norm: where the block passes the projection's output on through a norm (Gemma), that norm: δ is added before it, and
+        v is the projection's output, whatever ``at_projection`` says. What comes behind a norm is always of one length,
+        so that few vectors can be put out there, while every vector can be before it.
     """
 
     lm: LM
@@ -113,6 +116,7 @@ class ValueTrainer:
     decay: float = 0.0
     stop_loss: float = 0.0
     at_projection: bool = False
+    norm: nn.Module | None = None
 
     def train(
         self,
@@ -163,7 +167,8 @@ class _Group:
         firsts = [self.owners.index(number) for number in range(len(aims))]
         sequences, starts = [aim.ids for aim in self.aims], [aim.start for aim in self.aims]
         self.tails = Tails(trainer.lm, sequences, starts, trainer.block)
-        place = self.tails.projected if trainer.at_projection else self.tails.outputs
+        before = trainer.at_projection or trainer.norm is not None
+        place = self.tails.projected if before else self.tails.outputs
         self.reference = place[firsts]
         self.norm = self.reference.norm(dim=1)
         self.delta = torch.zeros_like(self.reference, requires_grad=True)
@@ -218,7 +223,8 @@ class _Group:
         device = self.delta.device
         places, labels, still = self._asked(piece)
         owner = torch.tensor([self.owners[number] for number in piece.numbers], device=device)
-        logits = self.tails.logits(piece, self.delta[owner], *places).to(device)
+        added = self._behind_norm(self.delta[owner], self.tails.projected[piece.numbers])
+        logits = self.tails.logits(piece, added, *places).to(device)
         nll = F.cross_entropy(
             logits[: len(labels)],
             torch.tensor([label for _, label in labels], dtype=torch.long, device=device),
@@ -229,6 +235,15 @@ class _Group:
         if still:
             found = self._added(found, still, self._moved(logits[len(labels) :], still))
         return found
+
+    def _behind_norm(self, delta: Tensor, projected: Tensor) -> Tensor:
+        """Return by how much the block's output changes where δ is added to its projection's: [rows, hidden]."""
+        norm = self.how.norm
+        if norm is None:
+            return delta
+        place = next(norm.parameters()).device
+        changed: Tensor = norm((projected + delta).to(place)) - norm(projected.to(place))
+        return changed.to(delta.device)
 
     def _asked(self, piece: Piece) -> tuple[tuple[Tensor, Tensor], list[tuple[int, int]], list[int]]:
         """Return where logits are wanted, rows and places in the tails: those with a label, then those without one.

@@ -69,11 +69,11 @@ def datasets() -> list[Listed]:
 
 
 def models() -> list[Listed]:
-    """Return the built-in models."""
-    from editbench.models.builtin import ALIASES
+    """Return the built-in models with their licences."""
+    from editbench.models.builtin_models import BUILTIN
 
-    others = "built in, Apache-2.0; a hub id, a model folder or a .gguf file works too"
-    return [Listed(name, others) for name in ALIASES]
+    others = "a hub id, a model folder or a .gguf file works too"
+    return [Listed(model.name, f"built in: {model.title}, {model.licence}; {others}") for model in BUILTIN.values()]
 
 
 def metrics() -> list[Listed]:

@@ -31,7 +31,8 @@ ENGINE = tuple(
     f"editbench.{name}" for name in ("models", "method", "edits", "ledger", "context", "requests", "base.seeds")
 )
 """What of editbench can decide an edit's bits: these modules and those inside them."""
-_NAMING = tuple(f"editbench.models.{name}" for name in ("builtin", "hashes", "load"))
+_FETCHING = ("builtin", "builtin_models", "fetched", "gguf_file", "hashes", "load", "quiet", "terms")
+_NAMING = tuple(f"editbench.models.{name}" for name in _FETCHING)
 """Of those, what fetches a model and names it: its weights' hash, which every run is held against, says what came."""
 HANDED = (
     *(f"editbench.{name}" for name in ("method", "edits", "ledger", "context", "requests")),

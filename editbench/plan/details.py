@@ -146,13 +146,14 @@ def _metric(name: str) -> Details:
 
 def _model(name: str) -> Details:
     from editbench.models.builtin import check_model_name
+    from editbench.models.builtin_models import BUILTIN
     from editbench.models.families import shape_of_name
 
     check_model_name(name)
     shape = shape_of_name(name)
     if shape is None:
         raise UserError(f"The shape of {name} is not known before it is loaded.")
-    data = {"name": name, **shape.as_dict()}
+    data = {"name": name, **(BUILTIN[name].about() if name in BUILTIN else {}), **shape.as_dict()}
     return Details([f"{key}: {value}" for key, value in data.items()], data)
 
 

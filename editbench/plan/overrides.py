@@ -10,7 +10,7 @@ from typing import Any
 from editbench.datasets import load_dataset
 from editbench.datasets.files import is_hub_id
 from editbench.errors import UserError
-from editbench.models.builtin import ALIASES
+from editbench.models.builtin_models import BUILTIN
 from editbench.models.families import FAMILIES, family_of, shape_of_name
 from editbench.plan.settings import Origin, Override
 from editbench.plan.settings_file import SettingsFile, read_settings
@@ -26,7 +26,7 @@ def names_of(model: str) -> frozenset[str]:
 
 def is_model_key(suite: Suite, key: str, value: Any) -> bool:
     """Return whether a key below a method's ``hparams`` names a model, with the hyper-parameters for it below."""
-    known = key in FAMILIES or key in ALIASES or key in suite.own_models or is_hub_id(key) or "/" in key
+    known = key in FAMILIES or key in BUILTIN or key in suite.own_models or is_hub_id(key) or "/" in key
     return isinstance(value, Mapping) and known
 
 

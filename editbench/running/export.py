@@ -11,6 +11,7 @@ from editbench.base.files import check_writable, explained
 from editbench.base.outputs import kind_of, listed
 from editbench.base.progress import run_label
 from editbench.errors import StoreError, UserError
+from editbench.models.terms import check_terms
 from editbench.plan.estimate import estimate
 from editbench.plan.registry import load_method
 from editbench.plan.runs import RunOptions
@@ -124,6 +125,7 @@ def carry_out(
     [run] = prepared.plan.runs
     to = wanted.to.resolve()  # a link to an empty folder stays a link
     check_writable(to.parent)  # before torch is imported: a mistake is answered at once
+    check_terms([run.model])
     from editbench.running.exporter import Exporter
 
     work = _work_folder(to, run, wanted.scale)

@@ -11,7 +11,9 @@ from editbench.base.progress import Progress, clock, run_label
 from editbench.cache import Cache
 from editbench.edits import EDIT_FILE
 from editbench.errors import EditbenchError, UserError
-from editbench.models.builtin import ALIASES, quiet
+from editbench.models.builtin_models import BUILTIN
+from editbench.models.fetched import kept_terms
+from editbench.models.quiet import quiet
 from editbench.plan.address import is_file_address
 from editbench.plan.held import read_closure
 from editbench.results.store import Store
@@ -59,6 +61,7 @@ class Exporter:
                 folder.mkdir()
                 shutil.copyfile(kept, folder / EDIT_FILE)
             write_readme(folder, about)
+            write_notice(folder, run.model)
             self.progress.cell_done(scale, "exported", "as the run kept it")
             return about
         lm = self.loaded.get(run.model, run.revision, run.protocol.eos)
@@ -74,6 +77,7 @@ class Exporter:
         self.progress.stage("writing")
         about = {**about, **contents(ledger)}
         about = write_delta(folder, ledger, about) if delta else write_model(folder, lm, about)
+        write_notice(folder, run.model)
         self.progress.cell_done(scale, "exported", spent)
         return about
 
@@ -123,6 +127,21 @@ def write_delta(folder: Path, ledger: Ledger, about: dict[str, Any]) -> dict[str
         _write_source(folder / SOURCE, about["method"]["name"])
     write_readme(folder, told)
     return told
+
+
+def write_notice(folder: Path, model: str) -> None:
+    """Write what has to stand beside whatever is made from a built-in model under terms, and those if they are here.
+
+    Of no effect for other models.
+    """
+    terms = BUILTIN[model].terms if model in BUILTIN else None
+    if terms is None:
+        return
+    text = f"{terms.notice}.\n\nThis is no original: it was made with editbench by editing {BUILTIN[model].title}.\n"
+    with explained(folder):
+        (folder / "NOTICE").write_text(text, encoding="utf-8")
+        for file in kept_terms(BUILTIN[model]):
+            shutil.copyfile(file, folder / file.name)
 
 
 def _write_source(folder: Path, method: str) -> None:
@@ -188,7 +207,7 @@ def write_readme(folder: Path, about: dict[str, Any]) -> None:
     """Write what an edit is and how it is applied beside it."""
     base, kinds = about["model"], about["edits"]
     coded = [kind for kind in kinds if kind != "low-rank"]
-    ours = bool(coded) or base["name"] in ALIASES or base["name"].endswith(".gguf")
+    ours = bool(coded) or base["name"] in BUILTIN or base["name"].endswith(".gguf")
     commit = base["source"].partition(f"{base['name']}@")[2] or base["revision"]
     revision = f"revision={commit!r}, " if commit else ""
     beside = ", in `source/`, which runs only with `trust_source=True`" if (folder / SOURCE).is_dir() else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from editbench.base.files import check_writable
 from editbench.errors import UnknownName
+from editbench.models.terms import check_terms
 from editbench.plan.overrides import without_searched
 from editbench.plan.runs import DType, Plan, RunOptions, bind, check_names, check_scales, make_plan
 from editbench.plan.suite import Suite
@@ -48,6 +49,7 @@ def prepare(suite: Suite, options: RunOptions) -> Prepared:
 def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Progress) -> Results:
     """Run what is missing of a plan; results go to ``root``. Raises :class:`UserError` before anything is written."""
     check_writable(root)  # before torch is imported: a mistake is answered at once
+    check_terms(model.name for model in prepared.plan.suite.models)
     from editbench.running.runner import execute
 
     store = Store(root, waiting=progress.waiting)

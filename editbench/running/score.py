@@ -14,6 +14,7 @@ from editbench.base.progress import run_label
 from editbench.datasets import DatasetSpec
 from editbench.edits import EDIT_FILE
 from editbench.errors import BadData, UserError
+from editbench.models.terms import check_terms
 from editbench.plan.runs import Plan, Run, RunOptions, Scored, bind, check_capability, reads_talk
 from editbench.plan.suite import MethodSpec, ModelSpec, Suite
 from editbench.results.store import Store
@@ -109,9 +110,9 @@ def prepare(suite: Suite, submission: Submission, options: RunOptions) -> Prepar
 
 
 def _refuse_revision(submission: Submission) -> None:
-    from editbench.models.builtin import ALIASES
+    from editbench.models.builtin_models import BUILTIN
 
-    here = submission.model in ALIASES or Path(submission.model).expanduser().exists()
+    here = submission.model in BUILTIN or Path(submission.model).expanduser().exists()
     if submission.revision is not None and here:
         raise UserError(
             f"--revision {submission.revision}: {submission.model} is not on the hub, and has no revisions.",
@@ -180,9 +181,15 @@ def uncompared(metrics: Sequence[str]) -> list[str]:
     return [name for name in metrics if name in COMPARING]
 
 
+def models_of(plan: Plan) -> list[str]:
+    """Return the models that are loaded: those that are measured, and those they are compared with."""
+    return [name for run in plan.runs for name in (run.model, run.scored and run.scored.name) if name]
+
+
 def carry_out(prepared: Prepared, root: Path, options: RunOptions, progress: Progress) -> Results:
     """Measure what is missing of the submission; results go to ``root``. Raises :class:`UserError`."""
     check_writable(root)  # before torch is imported: a mistake is answered at once
+    check_terms(models_of(prepared.plan))
     from editbench.running.scorer import score
 
     store = Store(root, waiting=progress.waiting)
