@@ -253,7 +253,7 @@ def test_a_model_with_other_tokens_is_refused(place: Path, invoke: Invoke, tmp_p
         (("--model", "./nowhere", "--dataset", "facts"), "There is no folder or file ./nowhere"),
         (("--model", "smollm2-135m", "--unedited", "./nowhere", "--dataset", "facts"), "There is no folder or file"),
         (("--model", "smollm2-135m"), "--dataset NAME or --data FILE"),
-        (("--model", "smollm2-135m", "--suite", "quickstart"), "measures at 1, 10, 100"),
+        (("--model", "smollm2-135m", "--suite", "quickstart"), "measures at 1, 10, 50"),
         (("--model", "smollm2-135m", "--suite", "quickstart", "--scale", "9999"), "above the size of the dataset"),
         (("--model", "smollm2-135m", "--suite", "quickstart", "--scale", "0"), "is not in the range x>=1"),
         (("--model", "smollm2-135m", "--suite", "quikstart", "--scale", "1"), "quickstart"),

@@ -481,6 +481,19 @@ def test_a_space_with_its_ends_exchanged_is_named(model: Path, tmp_path: Path) -
     assert done.exit_code == 2 and "own: the space of rate has its lower end 1 above its upper end 0.1" in done.stderr
 
 
+def test_a_method_of_another_regime_is_refused_with_what_to_type(model: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from typing import Annotated\nfrom editbench.method import Hparams, Method, WeightEdit\n"
+        "from editbench.spaces import Range\n\nclass Own(Method):\n    'Own.'\n    name = 'own'\n"
+        "    regimes = frozenset({'sequential'})\n"
+        "    class Hparams(Hparams):\n        rate: Annotated[float, Range(0.0, 1.0)] = 1.0\n"
+        "    def edit(self, lm, requests, rng):\n        return WeightEdit({})\n"
+    )
+    done = tune(f"{own}:Own", "--model", model, "--results", tmp_path / "r")
+    assert done.exit_code == 2 and "own does not work in the batch regime" in done.stderr and "--chunk" in done.stderr
+
+
 def test_another_search_under_the_same_name_is_refused(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tune" / "x"
     launch.claim_folder(folder, frame(model))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from editbench.datasets import DatasetSpec
 from editbench.errors import UserError
 from editbench.plan.suite import Suite
 from editbench.tune.objective import Objective, objective_named
+
+if TYPE_CHECKING:
+    from editbench.method import Regime
 
 SUITE = "tune"
 """What the suite of every trial is called: a folder of the results that a search keeps."""
@@ -55,6 +58,11 @@ class Frame:
     def aim(self) -> Objective:
         """The objective."""
         return objective_named(self.objective)
+
+    @property
+    def regime(self) -> Regime:
+        """How requests come."""
+        return "batch" if self.chunk is None else "sequential"
 
     @property
     def metrics(self) -> list[str]:

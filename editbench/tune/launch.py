@@ -59,7 +59,11 @@ def check(methods: Sequence[str], frame: Frame) -> Dataset:
     check_model_name(frame.model)
     ranges(frame.scales)
     for name in methods:
-        SearchSpace.of(load_method(name), ModelShape("", 1, 1, 1, 1, 1), {})
+        method = load_method(name)
+        SearchSpace.of(method, ModelShape("", 1, 1, 1, 1, 1), {})
+        if frame.regime not in method.regimes:
+            other = "Give --chunk, requests per chunk." if frame.chunk is None else "Leave --chunk out."
+            raise UserError(f"{method.name} does not work in the {frame.regime} regime.", hint=other)
     dataset = load_dataset(frame.dataset, held_out=frame.scales[-1])
     if len(dataset.requests) < frame.scales[-1]:
         raise UserError(
