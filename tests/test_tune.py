@@ -30,7 +30,6 @@ from editbench.tune.frame import Frame
 from editbench.tune.launch import search
 from editbench.tune.table import as_rows
 
-
 # -- on a model
 
 
