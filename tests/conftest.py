@@ -70,6 +70,16 @@ def the_index_of_lm_eval_is_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def lm_eval_lists_no_packages() -> Iterator[None]:
+    """What it notes of the machine after ``simple_evaluate`` takes four seconds, and is compared with nothing."""
+    import lm_eval.evaluator
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lm_eval.evaluator, "add_env_info", lambda results: None)
+        yield
+
+
+@pytest.fixture(scope="session")
 def elsewhere() -> Iterator[OtherProcess]:
     """One more process for the laws about other processes; started by the first test that asks for it."""
     from editbench.testing import OtherProcess

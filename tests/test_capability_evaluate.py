@@ -21,6 +21,8 @@ from editbench.metrics.capability import capability
 from editbench.testing.damage import damaged
 from editbench.testing.tiny import tiny_lm
 
+pytestmark = pytest.mark.usefixtures("lm_eval_lists_no_packages")
+
 # Native lm-eval tasks, by their own YAML, and documents for them in the hub's form: file, split evaluated, rows.
 NATIVE: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
     "hellaswag": (

@@ -21,6 +21,8 @@ from editbench.models.lm import LM
 from editbench.testing import tiny_lm
 from editbench.testing.damage import damaged
 
+pytestmark = pytest.mark.usefixtures("lm_eval_lists_no_packages")
+
 SHIPPED_DATASETS = ("facts", "counterfact-100k", "search")
 CONTINUED = [task for task in TASKS if task != "core_next_word"]
 

@@ -60,7 +60,7 @@ def test_the_place_chosen_is_good_with_its_neighbours_and_keeps_capability() -> 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("model"), layers=3, hidden=16)
+    return save_tiny_model(tmp_path_factory.mktemp("model"), layers=2, hidden=16)
 
 
 @pytest.fixture(autouse=True)
@@ -81,21 +81,21 @@ def test_a_study_is_a_run_per_place_and_goes_on_where_it_stopped(
     _, first = study(("down",), hours=1e-9)
     assert len(first) == 1 and len(said) == 1  # the place that was begun is carried to its end
     settings, found = study(("down", "up"))
-    assert len(found) == 6 and {one.status for one in found} == {"done"}
+    assert len(found) == 4 and {one.status for one in found} == {"done"}
     measured = Bench.measure
     asked: list[object] = []
     monkeypatch.setattr(Bench, "measure", lambda self, *rest: (asked.append(rest), measured(self, *rest))[1])
     monkeypatch.setattr("editbench.running.runner.Editing", lambda *_: pytest.fail("edited again"))
-    assert study(("down", "up"))[1] == found and len(asked) == 6
+    assert study(("down", "up"))[1] == found and len(asked) == 4
 
     rows = list(csv.DictReader((folder / "places.csv").open(encoding="utf-8")))
     assert [(row["weights"], row["block"]) for row in rows] == [
-        (kind, str(b)) for kind in ("down", "up") for b in range(3)
+        (kind, str(b)) for kind in ("down", "up") for b in range(2)
     ]
     best = chosen(found, 0.0)
     assert best is not None
     [entry] = read_settings(settings).settings["locft-bf"]
     assert {name: entry[name] for name in ("layer", "module")} == best.place.hparams
-    assert "6 places in" in entry["searched"]
+    assert "4 places in" in entry["searched"]
     drawn = (folder / "places.svg").read_text(encoding="utf-8")
     assert "down" in drawn and "block" in drawn

@@ -122,6 +122,7 @@ def test_a_rate_that_a_suite_gives_its_own_models_stays_with_them_and_a_variant_
     assert (found.values.lr, found.values.layer) == (5e-4, 33) and found.origins["layer"].kind == "heuristic"
     assert (found.values.skip_learnt, found.values.batch_size) == (False, 7)
     assert "org/other" in strangers(other)[0]
+    assert strangers(small("{skip_learnt: false, batch_size: 7}").with_options(models=["org/other"])) == []
 
 
 def test_settings_by_the_name_of_a_model_go_over_those_for_any_and_the_command_line_over_all() -> None:

@@ -12,9 +12,11 @@ from editbench.datasets.files import is_hub_id
 from editbench.errors import UserError
 from editbench.models.builtin_models import BUILTIN
 from editbench.models.families import FAMILIES, family_of, shape_of_name
+from editbench.plan.registry import load_method
 from editbench.plan.settings import Origin, Override
 from editbench.plan.settings_file import SettingsFile, read_settings
 from editbench.plan.suite import MethodSpec, Suite
+from editbench.spaces import of_one_model
 
 
 def names_of(model: str) -> frozenset[str]:
@@ -110,8 +112,16 @@ def without_searched(suite: Suite) -> Suite:
     return suite if least <= (suite.dataset.holdout or 0.0) else suite.with_holdout(least)
 
 
+def _some_of_one_model(spec: MethodSpec, hparams: Mapping[str, Any]) -> bool:
+    """Return whether a value among these belongs to the model it was found on."""
+    return bool(set(hparams) & of_one_model(load_method(spec.method).Hparams))
+
+
 def strangers(suite: Suite) -> list[str]:
-    """Return a sentence for each model for which the suite has no hyper-parameters, while for others it has."""
+    """Return a sentence for each model for which the suite has no hyper-parameters, while for others it has.
+
+    Of those that may hold for any model nothing is said.
+    """
     told = []
     for model in suite.models:
         names, lacking, having = names_of(model.name), [], set()
@@ -120,7 +130,9 @@ def strangers(suite: Suite) -> list[str]:
             if by_model and not names & set(by_model):
                 lacking.append(method.shown)
                 having |= set(by_model)
-            elif everywhere and model.name not in suite.own_models:
+            elif model.name not in suite.own_models and set(everywhere) & of_one_model(
+                load_method(method.method).Hparams
+            ):
                 lacking.append(method.shown)
                 having |= suite.own_models
         if lacking:
