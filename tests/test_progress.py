@@ -117,3 +117,10 @@ def test_a_log_says_why_nothing_goes_on() -> None:
     progress.waiting("waiting for another process that works in results/runs")
     assert stream.getvalue() == f"{LABEL}: waiting for another process that works in results/runs\n"
     Progress(WEIGHTS).waiting("said to nobody")
+
+
+def test_where_nothing_is_expected_no_time_is_said_to_be_left() -> None:
+    progress = Progress()
+    progress.begin_run("m · a · seed 0")
+    progress.cell_done(1, "done")
+    assert progress.seconds_left() is None

@@ -55,9 +55,9 @@ SHAPE = ModelShape("llama", 11, 8, 16, 100, 1000)
 
 def test_the_objective_is_the_harmonic_mean_of_its_metrics() -> None:
     found = {"reliability": 0.5, "generalisation": 1.0, "ns": 0.25}
-    assert objective_named("harmonic").value(found) == pytest.approx(3 / (2 + 1 + 4))
-    assert objective_named("harmonic").value({"reliability": 1.0, "ns": 1.0}) == 0
-    assert objective_named("reliability").value(found) == 0.5
+    assert objective_named("harmonic").value(found, 100) == pytest.approx(3 / (2 + 1 + 4))
+    assert objective_named("harmonic").value({"reliability": 1.0, "ns": 1.0}, 50) == pytest.approx(3 / (1 + 1 + 100))
+    assert objective_named("reliability").value(found, 100) == 0.5
     from editbench.metrics import METRICS
 
     assert all(

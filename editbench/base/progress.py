@@ -91,13 +91,13 @@ class Progress:
         return min((self.finished + self.share * current) / self.total, 1.0)
 
     def seconds_left(self) -> float | None:
-        """Return the expected seconds to the end; None before the first run.
+        """Return the expected seconds to the end; None before the first run, and where nothing is expected.
 
         The pace is that of the work so far, drawn towards the estimate while little is done, so that loading a model
         before a first small cell does not look like the pace of everything.
         """
         worked = self.done * self.total - self._skipped
-        if self._began is None:
+        if self._began is None or not self.expected:
             return None
         trust = _TRUST_IN_ESTIMATE * self.total
         pace = (time.monotonic() - self._began + trust) / (worked + trust)

@@ -158,7 +158,7 @@ class Study:
         except UserError as error:
             return Seen(place, "failed", error.given)
         found = self.bench.measure(plan, scale)
-        value = frame.aim.value(found.metrics) if found.status == "done" else None
+        value = frame.aim.value(found.metrics, scale) if found.status == "done" else None
         return Seen(place, found.status, found.reason, value, found.metrics, found.seconds)
 
 

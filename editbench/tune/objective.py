@@ -11,7 +11,10 @@ from editbench.errors import UnknownName
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The harmonic mean of some metrics, which is nought where one of them is.
+    """The harmonic mean of some metrics.
+
+    A metric that is nought counts as half of one request, so that a search can tell trials apart of which all say no
+    rephrase, and the mean is not nought whatever the others are.
 
     Attributes
     ----------
@@ -24,9 +27,10 @@ class Objective:
     metrics: tuple[str, ...]
     says: str
 
-    def value(self, found: Mapping[str, float]) -> float:
-        """Return the objective of measured metrics; one without a value counts as 0."""
-        return float(harmonic_mean([found.get(name, 0.0) for name in self.metrics]))
+    def value(self, found: Mapping[str, float], requests: int) -> float:
+        """Return the objective of what was measured on so many requests; a metric without a value counts as 0."""
+        least = 0.5 / requests
+        return float(harmonic_mean([max(found.get(name, 0.0), least) for name in self.metrics]))
 
 
 OBJECTIVES = {

@@ -158,7 +158,7 @@ class Search:
                 outcome = "diverged" if found.status == "diverged" else "failed"
                 _end(trial, outcome, 0.0 if outcome == "diverged" else None, seconds=seconds, reason=found.reason)
                 return
-            value = frame.aim.value(found.metrics)
+            value = frame.aim.value(found.metrics, requests)
             trial.report(value, step)
             if requests != rungs[-1] and trial.should_prune():
                 _end(trial, "pruned", value, seconds=seconds, metrics=found.metrics)
