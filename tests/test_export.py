@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from results_tree import save_tiny_model
+from exporting import SUITE, Invoke, equal, files, state
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import editbench
 import editbench.running.exporter
-from editbench.cli import cli
 from editbench.edits import EDIT_FILE
 from editbench.errors import BadData, BadModel
 from editbench.models.load import load_lm
@@ -28,148 +25,7 @@ from editbench.running.kept import about_edit
 from editbench.running.stream import Stream
 from editbench.testing.tiny import tiny_lm
 
-OWN = '''
-import torch
-from editbench.errors import Diverged
-from editbench.method import Context, ContextEdit, Edits, LowRankEdit, Method, ModuleEdit, WeightEdit
-
-def recalled(lm, memory, prompts):
-    return [Context(before=" ".join(memory["said"][:2]) + " ", after=" indeed") for prompt in prompts]
-
-class Talks(Method):
-    """Put a text in front of each prompt."""
-    name = "talks"
-    kind = "context"
-    regimes = frozenset({"batch", "sequential"})
-    said = ()
-    def edit(self, lm, requests, rng):
-        self.said = [*self.said, *(request.target_new for request in requests)]
-        return ContextEdit(recalled, {"said": self.said}, shared_prefix="Listen. ")
-    def state_dict(self):
-        return {"said": list(self.said)}
-    def load_state_dict(self, state):
-        self.said = state["said"]
-
-class Scaled(torch.nn.Module):
-    def __init__(self, lm, inner, data):
-        super().__init__()
-        self.inner, self.factor = inner, data["factor"]
-    def forward(self, x):
-        return self.inner(x) * self.factor
-
-class Adds(Method):
-    """Put a module in the place of another."""
-    name = "adds"
-    kind = "modules"
-    regimes = frozenset({"batch", "sequential"})
-    def edit(self, lm, requests, rng):
-        name = lm.layout.weight_name(1, "down").removesuffix(".weight")
-        factor = torch.rand(1, generator=rng)
-        return ModuleEdit(Scaled, {name: {"factor": factor}}, supersedes=False)
-
-class Adapts(Method):
-    """Make a change of rank two."""
-    name = "adapts"
-    kind = "low-rank"
-    regimes = frozenset({"batch", "sequential"})
-    def edit(self, lm, requests, rng):
-        name = lm.layout.weight_name(1, "down")
-        b = torch.randn(lm.shape.hidden, 2, generator=rng)
-        return LowRankEdit({name: (b, 0.1 * torch.randn(2, lm.shape.mlp, generator=rng))})
-
-class Mixes(Method):
-    """Change a weight, a module and what is read."""
-    name = "mixes"
-    kind = "mixed"
-    regimes = frozenset({"batch", "sequential"})
-    def edit(self, lm, requests, rng):
-        name = lm.layout.weight_name(2, "down")
-        noise = WeightEdit({name: torch.randn(lm.parameter(name).shape, generator=rng)})
-        module = Adds().edit(lm, requests, rng)
-        return Edits((noise, module, ContextEdit(recalled, {"said": ["So."]}, supersedes=False)))
-
-class Diverges(Method):
-    """Diverge."""
-    name = "diverges"
-    def edit(self, lm, requests, rng):
-        raise Diverged("the loss is NaN")
-
-class Picky(Method):
-    """Support no model."""
-    name = "picky"
-    def supports(self, lm):
-        return "only models of 72B"
-    def edit(self, lm, requests, rng):
-        return WeightEdit({})
-'''
-SUITE = """
-name: {name}
-title: A small suite
-dataset: facts
-models: [{model}]
-methods:
-  - none
-  - locft-bf
-  - {{method: ft-depth-first, label: slow, hparams: {{lr: 1.0e-3}}, cap: {{scale: 2, why: it is slow}}}}
-scales: [2, 5]
-regime: {regime}
-protocol: {{max_new_tokens: 4}}
-probes: {{rephrase: 1, neighbour: 1, locality: 1}}
-metrics: [reliability, locality]
-"""
-Invoke = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tiny models, one with Linear and one with Conv1D blocks, and finished runs of both regimes on the first."""
-    folder = tmp_path_factory.mktemp("export")
-    model = save_tiny_model(folder / "llama")
-    other = tiny_lm("gpt2")
-    other.model.save_pretrained(folder / "gpt2")
-    other.text.tokenizer.save_pretrained(folder / "gpt2")
-    (folder / "own.py").write_text(OWN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDITBENCH_CACHE", str(folder / "cache"))
-        for name, regime in (("batch", "batch"), ("stream", "{sequential: 2}")):
-            (folder / f"{name}.yaml").write_text(SUITE.format(name=name, regime=regime, model=model))
-            editbench.run(folder / f"{name}.yaml", methods=["none", "locft-bf"], results=folder / "results")
-    return folder
-
-
-@pytest.fixture
-def invoke(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    monkeypatch.setenv("EDITBENCH_CACHE", str(place / "cache"))
-    monkeypatch.setenv("EDITBENCH_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setenv("EDITBENCH_DEVICE", "cpu")
-
-    def call(*arguments: object) -> Result:
-        return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="editbench")
-
-    return call
-
-
-@pytest.fixture
-def export(place: Path, invoke: Invoke) -> Invoke:
-    """Call ``editbench export`` for five edits of the batch suite, or what else is given."""
-
-    def call(to: Path, *arguments: object, suite: str = "batch", method: str = "locft-bf", scale: int = 5) -> Result:
-        given = ("--suite", place / f"{suite}.yaml", "--method", method, "--scale", scale, "--to", to)
-        return invoke("export", *given, *arguments, "-q")
-
-    return call
-
-
-def state(folder: Path, **options: Any) -> dict[str, torch.Tensor]:
-    return dict(AutoModelForCausalLM.from_pretrained(folder, **options).state_dict())
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+pytest_plugins = ("exporting",)
 
 
 @pytest.mark.parametrize("suite", ["batch", "stream"])
@@ -341,84 +197,6 @@ def test_an_export_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(
     assert written == [(0, 2), (2, 4), (4, 5), (4, 5)]
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "cut"}
-
-
-@pytest.mark.parametrize("name", ["Talks", "Adds", "Mixes"])
-def test_edits_that_no_plain_model_has_a_place_for_are_refused_before_anything_is_computed(
-    name: str, place: Path, export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("editbench.running.export.carry_out", lambda *given: pytest.fail("computed"))
-    result = export(tmp_path / "edited", method=f"{place / 'own.py'}:{name}")
-    assert result.exit_code == 2
-    assert f"{name.lower()} makes edits of the kind" in result.stderr and "--delta" in result.stderr
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("suite", ["batch", "stream"])
-@pytest.mark.parametrize("name", ["Talks", "Adds", "Adapts", "Mixes"])
-def test_an_edit_of_any_kind_is_exported_and_score_gives_it_the_records_of_its_run(
-    name: str, suite: str, place: Path, export: Invoke, invoke: Invoke, tmp_path: Path
-) -> None:
-    method = f"{place / 'own.py'}:{name}"
-    ran = invoke("run", "--suite", place / f"{suite}.yaml", "--methods", f"none,{method}", "--keep-edits", "-q")
-    assert ran.exit_code == 0, ran.output
-    for to, more in (("kept", ()), ("anew", ("--results", tmp_path / "nothing"))):
-        result = export(tmp_path / to, "--delta", *more, method=method, suite=suite)
-        assert result.exit_code == 0, result.output
-    same = {file: content for file, content in files(tmp_path / "kept").items() if file != "source"}
-    assert same == {file: content for file, content in files(tmp_path / "anew").items() if file != "source"}
-    given = ("score", "--model", tmp_path / "anew", "--suite", place / f"{suite}.yaml", "--scale", 5, "--label", "back")
-    scored = invoke(*given, "-q")
-    assert scored.exit_code == 0, scored.output
-    [ours] = (tmp_path / "results").glob(f"runs/{suite}/*/{name.lower()}/*/cells/5")
-    [theirs] = (tmp_path / "results").glob(f"runs/{suite}/*/back/*/cells/5")
-    [unedited] = (tmp_path / "results").glob(f"runs/{suite}/*/none/*/cells/5")
-    records = [(cell / "records.jsonl").read_bytes() for cell in (ours, theirs, unedited)]
-    assert records[0] == records[1] != records[2]
-    sizes = [json.loads((cell / "cell.json").read_text())["edit"] for cell in (ours, theirs)]
-    assert sizes[0] == sizes[1]
-
-
-def test_the_code_of_an_edit_runs_only_where_it_is_installed_or_trusted(
-    place: Path, export: Invoke, invoke: Invoke, tmp_path: Path
-) -> None:
-    own = tmp_path / "mine" / "own.py"
-    own.parent.mkdir()
-    own.write_text((place / "own.py").read_text())
-    assert export(tmp_path / "change", "--delta", method=f"{own}:Adds").exit_code == 0
-    own.write_text(own.read_text().replace("self.inner(x) * self.factor", "self.inner(x)"))
-    given = ("score", "--model", tmp_path / "change", "--suite", place / "batch.yaml", "--scale", 5, "-q")
-    refused = invoke(*given)
-    assert refused.exit_code == 2 and "runs only if you trust it" in refused.stderr
-    trusted = invoke(*given, "--trust-remote-code")
-    assert trusted.exit_code == 0, trusted.output
-    lm = load_lm(str(place / "llama"))
-    ledger = editbench.apply_edit(lm, tmp_path / "change", trust_source=True)
-    assert ledger is not None and ledger.changed
-    ledger.revert()
-    with pytest.raises(BadModel, match="load_model"):
-        editbench.apply_edit(lm.model, tmp_path / "change")
-
-
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_a_low_rank_edit_is_counted_kept_and_exported_as_its_factors_which_peft_loads(
-    kind: str, place: Path, export: Invoke, tmp_path: Path
-) -> None:
-    peft = pytest.importorskip("peft")
-    method = f"{place / 'own.py'}:Adapts"
-    for to, more in (("merged", ()), ("adapter", ("--delta",))):
-        result = export(tmp_path / to, *more, "--model", place / kind, method=method, suite="stream")
-        assert result.exit_code == 0, result.output
-    base = AutoModelForCausalLM.from_pretrained(place / kind)
-    ids = torch.tensor([[5, 6, 7, 8]])
-    before = base(ids).logits
-    adapted = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")(ids).logits
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(ids).logits
-    assert torch.allclose(adapted, merged, atol=1e-5) and not torch.allclose(before, merged, atol=1e-2)
-    config = tiny_lm(kind).shape
-    about = about_edit(tmp_path / "adapter" / EDIT_FILE)
-    assert about["nbytes"] == 3 * 2 * 4 * (config.hidden + config.mlp)  # three chunks of rank two, in float32
-    assert (tmp_path / "adapter" / EDIT_FILE).stat().st_size < 2 * about["nbytes"] + 4000
 
 
 @pytest.mark.parametrize(
