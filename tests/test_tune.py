@@ -190,38 +190,38 @@ def test_a_mistake_is_answered_in_three_lines_before_anything_is_written(
     assert 1 <= len(done.stderr.strip().splitlines()) <= 3 and not (tmp_path / "r").exists()
 
 
-def test_a_space_with_its_ends_exchanged_is_named(model: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own.py"
-    own.write_text(
+def own_method(folder: Path, space: str, more: str = "") -> str:
+    """Write a method with one hyper-parameter, and return its address."""
+    path = folder / "own.py"
+    path.write_text(
         "from typing import Annotated\nfrom editbench.method import Hparams, Method, WeightEdit\n"
-        "from editbench.spaces import LogRange\n\nclass Own(Method):\n    'Own.'\n    name = 'own'\n"
-        "    class Hparams(Hparams):\n        rate: Annotated[float, LogRange(1.0, 0.1)] = 1.0\n"
+        f"from editbench.spaces import LogRange, Range\n\nclass Own(Method):\n    'Own.'\n    name = 'own'\n{more}"
+        f"    class Hparams(Hparams):\n        rate: Annotated[float, {space}] = 1.0\n"
         "    def edit(self, lm, requests, rng):\n        return WeightEdit({})\n"
     )
-    done = tune(f"{own}:Own", "--model", model, "--results", tmp_path / "r")
+    return f"{path}:Own"
+
+
+def test_a_space_with_its_ends_exchanged_is_named(model: Path, tmp_path: Path) -> None:
+    done = tune(own_method(tmp_path, "LogRange(1.0, 0.1)"), "--model", model, "--results", tmp_path / "r")
     assert done.exit_code == 2 and "own: the space of rate has its lower end 1 above its upper end 0.1" in done.stderr
 
 
 def test_a_method_of_another_regime_is_refused_with_what_to_type(model: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own.py"
-    own.write_text(
-        "from typing import Annotated\nfrom editbench.method import Hparams, Method, WeightEdit\n"
-        "from editbench.spaces import Range\n\nclass Own(Method):\n    'Own.'\n    name = 'own'\n"
-        "    regimes = frozenset({'sequential'})\n"
-        "    class Hparams(Hparams):\n        rate: Annotated[float, Range(0.0, 1.0)] = 1.0\n"
-        "    def edit(self, lm, requests, rng):\n        return WeightEdit({})\n"
-    )
-    done = tune(f"{own}:Own", "--model", model, "--results", tmp_path / "r")
+    own = own_method(tmp_path, "Range(0.0, 1.0)", "    regimes = frozenset({'sequential'})\n")
+    done = tune(own, "--model", model, "--results", tmp_path / "r")
     assert done.exit_code == 2 and "own does not work in the batch regime" in done.stderr and "--chunk" in done.stderr
 
 
 def test_another_search_under_the_same_name_is_refused(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tune" / "x"
-    launch.claim_folder(folder, frame(model))
-    launch.claim_folder(folder, frame(model, 4, 8))
+    launch.claim_folder(folder, frame(model), "settings")
+    launch.claim_folder(folder, frame(model, 4, 8), "settings")
     before = (folder / "search.json").read_bytes()
     with pytest.raises(UserError, match="holds a search with objective 'likelihood', and this one has 'harmonic'"):
-        launch.claim_folder(folder, Frame(str(model), DatasetSpec(name="facts"), scales=(4,), keep=0.0))
+        launch.claim_folder(folder, Frame(str(model), DatasetSpec(name="facts"), scales=(4,), keep=0.0), "settings")
+    with pytest.raises(UserError, match="holds a search with study 'settings', and this one has 'location'"):
+        launch.claim_folder(folder, frame(model), "location")
     assert (folder / "search.json").read_bytes() == before
 
 

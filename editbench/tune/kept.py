@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from editbench.datasets import Dataset
     from editbench.models.lm import LM
 
+Study = Literal["settings", "location"]
 FRAME, SETTINGS, TRIALS = "search.json", "settings.yaml", "trials.csv"
-ABOUT = (
+_ABOUT = (
     "# Settings that `editbench tune` found; `editbench run --settings THIS_FILE` and a suite's `settings:` read it.\n"
 )
 
 
-def claim_folder(folder: Path, frame: Frame) -> None:
+def claim_folder(folder: Path, frame: Frame, study: Study) -> None:
     """Make a search's folder, or see that the search in it is this one. Raises :class:`UserError` where it is not."""
-    wanted, found = json.loads(json.dumps(frame.as_dict())), read_json(folder / FRAME)
+    wanted, found = json.loads(json.dumps({"study": study, **frame.as_dict()})), read_json(folder / FRAME)
     if found is None:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / FRAME, json.dumps(wanted, indent=1).encode())
@@ -50,14 +51,35 @@ def claim_folder(folder: Path, frame: Frame) -> None:
         )
 
 
-def write(folder: Path, frame: Frame, budget: Budget, tried: Sequence[Tried], about: Mapping[str, Any]) -> Path:
-    """Write settings and trials; return the file of settings.
+def settings_text(
+    frame: Frame, about: Mapping[str, Any], search: Mapping[str, Any], entries: Mapping[str, list[dict[str, Any]]]
+) -> bytes:
+    """Return a file of settings: whose they are, how they were found (``search``), the settings by method.
 
     ``about``: ``model`` (:func:`about_model`), and what :func:`about_requests` says.
     """
+    told = {
+        "requests": dict(about["requests"]),
+        "objective": {"name": frame.objective, "harmonic_mean_of": list(frame.aim.metrics), "keep": frame.keep},
+        **search,
+        "seeds": list(frame.seeds),
+        "regime": frame.regime if frame.chunk is None else f"sequential {frame.chunk}",
+        "dtype": frame.dtype,
+        "date": today(),
+    }
+    held = {"holdout": about["holdout"]} if "holdout" in about else {}
+    values = {"model": dict(about["model"]), "search": told, **held, "settings": dict(entries)}
+    text: str = yaml.safe_dump(values, sort_keys=False)
+    return (_ABOUT + text).encode()
+
+
+def write(folder: Path, frame: Frame, budget: Budget, tried: Sequence[Tried], about: Mapping[str, Any]) -> Path:
+    """Write settings and trials, with ``about`` as in :func:`settings_text`; return the file of settings."""
     path = folder / SETTINGS
     replace_file(folder / TRIALS, _table(tried).encode())
-    replace_file(path, (ABOUT + yaml.safe_dump(_settings(path, frame, budget, tried, about), sort_keys=False)).encode())
+    entries, found = _best(path, frame, tried)
+    search = {"budget": f"{budget} for each method at each scale", "trials": TRIALS, "found": found}
+    replace_file(path, settings_text(frame, about, search, entries))
     return path
 
 
@@ -66,39 +88,21 @@ def about_model(lm: LM, frame: Frame) -> dict[str, Any]:
     return {"name": frame.model, "family": family_of(lm.shape) or "", "weights_hash": lm.weights_hash}
 
 
-def _settings(
-    path: Path, frame: Frame, budget: Budget, tried: Sequence[Tried], about: Mapping[str, Any]
-) -> dict[str, Any]:
+def _best(path: Path, frame: Frame, tried: Sequence[Tried]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
+    """Return the best settings by method, an entry for each scale that was searched at; and the numbers behind them."""
     holds = ranges(frame.scales)
     entries: dict[str, list[dict[str, Any]]] = {}
     told: dict[str, dict[int, Any]] = {}
-    for method in dict.fromkeys(one.method for one in tried):
-        for scale in frame.scales:
-            here = [one for one in tried if (one.method, one.scale) == (method, scale)]
-            chosen = best(here, frame.keep)
-            if chosen is None:
-                continue
+    for method, scale in sorted({(one.method, one.scale) for one in tried}):
+        here = [one for one in tried if (one.method, one.scale) == (method, scale)]
+        chosen = best(here, frame.keep)
+        if chosen is not None:
             hours = sum(one.seconds for one in here) / 3600
-            searched = f"{path.parent.name}/{path.name}, {len(here)} trials in {hours:.2f} h, {_today()}"
+            searched = f"{path.parent.name}/{path.name}, {len(here)} trials in {hours:.2f} h, {today()}"
             values = json.loads(json.dumps(dict(chosen.hparams)))
             entries.setdefault(method, []).append({"scales": holds[scale], "searched": searched, **values})
             told.setdefault(method, {})[scale] = _numbers(chosen, here, frame)
-    return {
-        "model": dict(about["model"]),
-        "search": {
-            "requests": dict(about["requests"]),
-            "objective": {"name": frame.objective, "harmonic_mean_of": list(frame.aim.metrics), "keep": frame.keep},
-            "budget": f"{budget} for each method at each scale",
-            "seeds": list(frame.seeds),
-            "regime": "batch" if frame.chunk is None else f"sequential {frame.chunk}",
-            "dtype": frame.dtype,
-            "date": _today(),
-            "trials": TRIALS,
-            "found": told,
-        },
-        **({"holdout": about["holdout"]} if about.get("holdout") else {}),
-        "settings": entries,
-    }
+    return entries, told
 
 
 def _numbers(chosen: Tried, here: Sequence[Tried], frame: Frame) -> dict[str, Any]:
@@ -140,7 +144,8 @@ def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
-def _today() -> str:
+def today() -> str:
+    """Return the date, as settings have it."""
     return datetime.now(UTC).date().isoformat()
 
 

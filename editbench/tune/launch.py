@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from editbench.base.files import check_writable, replace_file
 from editbench.cache import Cache
@@ -89,28 +89,28 @@ def search(
     """
     dataset = check(methods, frame)
     check_writable(folder.parent)
-    claim_folder(folder, frame)
+    claim_folder(folder, frame, "settings")
     from editbench.tune.bench import Bench
     from editbench.tune.search import CLAIM, Search, Task
 
     bench = Bench(frame, dataset, folder / TRIALS, options, progress)
     tasks = [Task(method, scale) for scale in frame.scales for method in methods]
-    about: dict[str, Any] = about_requests(dataset)
+    about = {"model": about_model(bench.model(), frame), **about_requests(dataset)}
+
+    def tried() -> list[Tried]:
+        return [one for task in tasks for one in seeker.tried(task)]
 
     def finished(last: Tried, left: float) -> None:
-        tried = [one for task in tasks for one in seeker.tried(task)]
-        about.setdefault("model", about_model(bench.model(), frame))
         with hold(folder / CLAIM):
-            write(folder, frame, budget, tried, about)
-        said(_line(last, tried, frame, left))
+            write(folder, frame, budget, tried(), about)
+        said(_line(last, tried(), frame, left))
 
     seeker = Search(bench, folder, budget, finished)
     lacking = seeker.run(methods)
-    tried = [one for task in tasks for one in seeker.tried(task)]
-    about.setdefault("model", about_model(bench.model(), frame))
-    settings = write(folder, frame, budget, tried, about)
-    _draw(folder, frame, tried)
-    return Found(settings, tuple(tried), tuple(lacking))
+    with hold(folder / CLAIM):
+        settings = write(folder, frame, budget, tried(), about)
+    _draw(folder, frame, tried())
+    return Found(settings, tuple(tried()), tuple(lacking))
 
 
 def study_location(
@@ -140,7 +140,7 @@ def study_location(
         raise UserError(f"A location study has one scale, not {len(frame.scales)}.", hint=f"--scales {frame.scales[0]}")
     dataset = check([method], frame)
     check_writable(folder.parent)
-    claim_folder(folder, frame)
+    claim_folder(folder, frame, "location")
     from editbench.models.kept_inputs import kept_inputs
     from editbench.tune import location_kept
     from editbench.tune.bench import Bench

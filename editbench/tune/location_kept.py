@@ -5,11 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from editbench.base.files import replace_file
 from editbench.report.escape import csv_cell
@@ -17,7 +14,7 @@ from editbench.report.figures.axes import metric_label
 from editbench.report.figures.style import PRESETS, Look
 from editbench.report.figures.writing import as_bytes
 from editbench.tune.frame import CAPABILITY, Frame
-from editbench.tune.kept import ABOUT, SETTINGS
+from editbench.tune.kept import SETTINGS, settings_text, today
 from editbench.tune.location import RULE, Seen, chosen, smoothed
 
 if TYPE_CHECKING:
@@ -30,39 +27,17 @@ _ROW = 0.22
 
 
 def write(folder: Path, frame: Frame, method: str, seen: Sequence[Seen], about: Mapping[str, Any]) -> Path:
-    """Write the places, their heat maps and the settings; return the file of settings.
-
-    ``about``: as a search has it.
-    """
+    """Write places, heat maps and settings, with ``about`` as a search has it; return the file of settings."""
     replace_file(folder / PLACES, _table(seen).encode())
-    path = folder / SETTINGS
-    replace_file(path, (ABOUT + yaml.safe_dump(_settings(path, frame, method, seen, about), sort_keys=False)).encode())
+    path, place = folder / SETTINGS, chosen(seen, frame.keep)
+    hours = sum(one.seconds for one in seen) / 3600
+    searched = f"{path.parent.name}/{path.name}, {len(seen)} places in {hours:.2f} h, {today()}"
+    entries = {} if place is None else {method: [{"searched": searched, **place.place.hparams}]}
+    search = {"study": "location", "rule": RULE, "scale": frame.scales[0], "places": PLACES}
+    replace_file(path, settings_text(frame, about, search, entries))
     if any(one.value is not None for one in seen):
         replace_file(folder / HEAT_MAP, heat_map(seen, frame))
     return path
-
-
-def _settings(path: Path, frame: Frame, method: str, seen: Sequence[Seen], about: Mapping[str, Any]) -> dict[str, Any]:
-    place, today = chosen(seen, frame.keep), datetime.now(UTC).date().isoformat()
-    hours = sum(one.seconds for one in seen) / 3600
-    searched = f"{path.parent.name}/{path.name}, {len(seen)} places in {hours:.2f} h, {today}"
-    entries = {} if place is None else {method: [{"searched": searched, **place.place.hparams}]}
-    return {
-        "model": dict(about["model"]),
-        "search": {
-            "study": "location",
-            "rule": RULE,
-            "requests": dict(about["requests"]),
-            "scale": frame.scales[0],
-            "objective": {"name": frame.objective, "harmonic_mean_of": list(frame.aim.metrics), "keep": frame.keep},
-            "seeds": list(frame.seeds),
-            "dtype": frame.dtype,
-            "date": today,
-            "places": PLACES,
-        },
-        **({"holdout": about["holdout"]} if about.get("holdout") else {}),
-        "settings": entries,
-    }
 
 
 def _table(seen: Sequence[Seen]) -> str:
