@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import statistics
 import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from _turns import in_turns
+from _turns import carry_out, parser_of
 
 VARIANTS = ("without", "kept")
 SEED = 0
@@ -76,17 +75,10 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
 
 def main() -> None:
     """Run every variant and print figures and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"places": 30, "requests": 300, "passes": 1, "rounds": 2}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = parser_of(__doc__, places=30, requests=300, passes=1)
     parser.add_argument("--model", default="smollm2-135m", help="a model's name, or tiny")
     parser.add_argument("--module", default="down", help="what is trained of each block")
-    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.variant:
-        print(json.dumps(run_variant(arguments.variant, arguments)))
-        return
-    report(in_turns(__file__, VARIANTS, arguments.rounds))
+    carry_out(parser, __file__, VARIANTS, run_variant, report)
 
 
 def report(found: dict[str, list[dict[str, object]]]) -> None:

@@ -12,11 +12,10 @@ drifts slows them alike. The one-off cost of filling the cache is shown apart.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 
-from _turns import in_turns
+from _turns import carry_out, parser_of
 
 VARIANTS = ("plain float32", "cached float32", "cached bfloat16")
 SEED = 0
@@ -88,16 +87,8 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
 
 def main() -> None:
     """Run every variant and print figures and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"layer": 22, "requests": 300, "batch": 100, "epochs": 3}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.variant:
-        print(json.dumps(run_variant(arguments.variant, arguments)))
-        return
-    report(in_turns(__file__, VARIANTS, arguments.rounds))
+    parser = parser_of(__doc__, layer=22, requests=300, batch=100, epochs=3)
+    carry_out(parser, __file__, VARIANTS, run_variant, report)
 
 
 def report(found: dict[str, list[dict[str, object]]]) -> None:

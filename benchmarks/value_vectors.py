@@ -12,11 +12,10 @@ its own process, in turns.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 
-from _turns import in_turns
+from _turns import carry_out, parser_of
 
 VARIANTS = ("plain", "alone", "batched", "bfloat16")
 SEED = 0
@@ -95,15 +94,8 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, object
 
 def main() -> None:
     """Run every variant in turns and print seconds per request, ratios, agreement and memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"requests": 100, "plain": 4, "alone": 8, "layer": 11, "rounds": 2}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.variant:
-        print(json.dumps(run_variant(arguments.variant, arguments)))
-        return
-    report(in_turns(__file__, VARIANTS, arguments.rounds))
+    parser = parser_of(__doc__, requests=100, plain=4, alone=8, layer=11)
+    carry_out(parser, __file__, VARIANTS, run_variant, report)
 
 
 def report(found: dict[str, list[dict[str, object]]]) -> None:
